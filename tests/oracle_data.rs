@@ -234,18 +234,18 @@ fn the_comparison_takes_what_is_right_and_nothing_else() {
         dead.replacen("\"raw\":\"{", "\"raw\":\"", 1),
         dead.replace("too-large", "decode"),
     ];
-    let is_refused = |results: &str, late: &str, dead: &str| {
+    let refused = |results: &str, late: &str, dead: &str| {
         assert!(compare::files(&outcome, results, late, dead).is_err());
     };
-    wrong_results
-        .iter()
-        .for_each(|wrong| is_refused(wrong, &late, &dead));
-    wrong_late
-        .iter()
-        .for_each(|wrong| is_refused(&results, wrong, &dead));
-    wrong_dead
-        .iter()
-        .for_each(|wrong| is_refused(&results, &late, wrong));
+    for wrong in &wrong_results {
+        refused(wrong, &late, &dead);
+    }
+    for wrong in &wrong_late {
+        refused(&results, wrong, &dead);
+    }
+    for wrong in &wrong_dead {
+        refused(&results, &late, wrong);
+    }
     let mut turned: Vec<_> = outcome.results.clone();
     turned.reverse();
     assert!(
