@@ -1,0 +1,116 @@
+//! What librdkafka says on its own account: log lines, errors of a client, fates of commits.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use tracing::{debug, info, warn};
+
+/// Hands librdkafka's words on to the log and remembers the last complaint.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    complaint: Mutex<Option<String>>,
+    down: AtomicBool,
+}
+
+impl Context {
+    /// The last thing that went wrong with a connection.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let complaint = self
+            .complaint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        complaint.clone()
+    }
+
+    /// Whether no broker was reachable when last heard of.
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    /// Something arrived from a broker.
+    pub(super) fn heard(&self) {
+        if self.is_down() {
+            self.down.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn complain(&self, line: &str) {
+        // `[thrd:host:port/1]: host:port/1: Connect to … failed: … (after 0ms in state CONNECT)`:
+        // neither the thread nor the state says more.
+        let said = match line.split_once("]: ") {
+            Some((_, said)) if line.starts_with("[thrd:") => said,
+            _ => line,
+        };
+        let said = said.split_once(" (after ").map_or(said, |(said, _)| said);
+        let mut complaint = self
+            .complaint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *complaint = Some(said.to_owned());
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                if matches!(facility, "FAIL" | "ERROR") {
+                    self.complain(line);
+                }
+                // A producer's property is given to consumers too; every client would say so.
+                if facility == "CONFWARN" {
+                    debug!(target: "kafka", "{line}");
+                } else {
+                    warn!(target: "kafka", "{line}");
+                }
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(target: "kafka", "{line}"),
+            RDKafkaLogLevel::Debug => debug!(target: "kafka", "{facility}: {line}"),
+        }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        info!(target: "kafka", "statistics: {}", String::from_utf8_lossy(statistics));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            // The end of a partition is no error.
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                self.down.store(true, Ordering::Relaxed);
+                warn!(target: "kafka", "no broker is reachable: waiting for one");
+            }
+            _ => {
+                self.complain(reason);
+                warn!(target: "kafka", "{reason}");
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(cause) = result {
+            debug!(target: "kafka", "offsets for lag tools were not taken: {cause}");
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    // Reports are read from the event queue, whole batches at a time: see `client`.
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
+}

@@ -1,0 +1,221 @@
+//! What a user may say about a Kafka client, and what the engine keeps for itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use crate::connectors::Start;
+use crate::error::{Error, Result};
+
+/// How long a broker may take to answer before a start or an end is given up.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Properties that decide correctness: the engine sets them, whatever a user would like.
+const OWNED: &[&str] = &[
+    "acks",
+    "allow.auto.create.topics",
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "delivery.report.only.error",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "isolation.level",
+    "log.queue",
+    "metadata.broker.list",
+    "offset.store.method",
+    "partition.assignment.strategy",
+    "partitioner",
+    "request.required.acks",
+    "transactional.id",
+];
+
+/// How to reach Kafka, and how much of a topic to read.
+#[derive(Clone)]
+pub struct KafkaOptions {
+    /// Brokers to ask first: `host:port`, separated by commas.
+    pub bootstrap: String,
+    /// Properties for librdkafka, in the order given; a later one wins over an earlier one. Those
+    /// that the engine owns are refused by name when the connector is prepared.
+    pub properties: Vec<(String, String)>,
+    /// The job's id. Offsets are shown to lag tools under the group `<id>.lag`, and never read.
+    pub group: String,
+    /// Whether a source ends at the end offsets that it sees at its start. Default: it does not.
+    pub bounded: bool,
+    /// Where a source starts. Default: at the earliest record.
+    pub start: Start,
+    /// How long brokers may take to answer at the start, and to acknowledge anything at the end.
+    /// Default: 30 s.
+    pub broker_timeout: Duration,
+}
+
+impl KafkaOptions {
+    /// The options of job `group` at the brokers `bootstrap`; everything else is the default.
+    pub fn new(bootstrap: impl Into<String>, group: impl Into<String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            properties: Vec::new(),
+            group: group.into(),
+            bounded: false,
+            start: Start::Earliest,
+            broker_timeout: BROKER_TIMEOUT,
+        }
+    }
+
+    /// Refuses what the engine owns and what librdkafka does not know.
+    pub(super) fn check(&self) -> Result {
+        for (name, _) in &self.properties {
+            if name == "bootstrap.servers" || name == "metadata.broker.list" {
+                return Err(Error::usage(format!(
+                    "property `{name}` is not settable: brokers are given by --bootstrap"
+                )));
+            }
+            if OWNED.contains(&name.as_str()) {
+                return Err(Error::usage(format!(
+                    "property `{name}` is not settable: the engine owns it"
+                )));
+            }
+        }
+        self.consumer(1, 1)
+            .create_native_config()
+            .map(drop)
+            .map_err(|cause| self.refused(&cause))
+    }
+
+    /// A client that only asks: metadata, offsets, configurations.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.bootstrap);
+        config.set("allow.auto.create.topics", "false");
+        // Ends and starts mean the last stable offset, not the high watermark.
+        config.set("isolation.level", "read_committed");
+        self.default(&mut config, &["client.id"], &self.group);
+        self.default(&mut config, &["socket.keepalive.enable"], "true");
+        self.default(&mut config, &["reconnect.backoff.max.ms"], "1000");
+        self.default(&mut config, &["log.connection.close"], "false");
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+
+    /// A consumer of `partitions` partitions that may hold `bytes` in its buffers.
+    pub(super) fn consumer(&self, bytes: usize, partitions: usize) -> ClientConfig {
+        // The budget holds for each partition queue, so it is divided. librdkafka counts payloads
+        // only and stops behind the limit, by one answer of the broker: half of the share is for
+        // the queue, a quarter for the answer, the rest for what each message costs beside its
+        // bytes.
+        let share = bytes / partitions.max(1);
+        let queued = (share / 2 / 1024).clamp(64, 2_000_000);
+        let answer = (share / 4).clamp(64 << 10, 1 << 20);
+        let messages = (share / 1024).clamp(1_000, 100_000);
+
+        let mut config = self.client();
+        config.set("group.id", format!("{}.lag", self.group));
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        config.set("enable.partition.eof", "true");
+        config.set("auto.offset.reset", "error");
+        let tuned: [(&[&str], String); 5] = [
+            (&["fetch.wait.max.ms"], "20".into()),
+            (&["fetch.queue.backoff.ms"], "5".into()),
+            (&["queued.max.messages.kbytes"], queued.to_string()),
+            (&["queued.min.messages"], messages.to_string()),
+            (
+                &["fetch.message.max.bytes", "max.partition.fetch.bytes"],
+                answer.to_string(),
+            ),
+        ];
+        for (names, value) in tuned {
+            self.default(&mut config, names, &value);
+        }
+        config
+    }
+
+    /// The producer of a sink. Its writers bound what is in flight, so its own queue does not,
+    /// unless a property says so.
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config.set("enable.idempotence", "true");
+        config.set("acks", "all");
+        let tuned: [(&[&str], &str); 4] = [
+            (&["linger.ms", "queue.buffering.max.ms"], "5"),
+            // A broker that is gone is waited for, however long.
+            (&["message.timeout.ms", "delivery.timeout.ms"], "0"),
+            (&["queue.buffering.max.messages"], "0"),
+            (&["queue.buffering.max.kbytes"], "2147483647"),
+        ];
+        for (names, value) in tuned {
+            self.default(&mut config, names, value);
+        }
+        config
+    }
+
+    /// Sets a property, unless the user has set it under one of its names.
+    fn default(&self, config: &mut ClientConfig, names: &[&str], value: &str) {
+        let given = |(name, _): &(String, String)| names.contains(&name.as_str());
+        if !self.properties.iter().any(given) {
+            config.set(names[0], value);
+        }
+    }
+
+    /// Why no client can be made with these options.
+    pub(super) fn refused(&self, cause: &KafkaError) -> Error {
+        match cause {
+            KafkaError::ClientConfig(_, why, name, _) if is_secret(name) => {
+                // The reason quotes the value.
+                let unknown = why.starts_with("No such configuration property");
+                let why = if unknown {
+                    "no such property"
+                } else {
+                    "its value is refused"
+                };
+                Error::usage(format!("Kafka property `{name}`: {why}"))
+            }
+            KafkaError::ClientConfig(_, why, name, _) => {
+                Error::usage(format!("Kafka property `{name}`: {why}"))
+            }
+            KafkaError::ClientCreation(why) => Error::usage(format!(
+                "no Kafka client for `{}` with these properties: {why}",
+                self.bootstrap
+            )),
+            other => Error::operating(format!("no Kafka client for `{}`", self.bootstrap))
+                .because(other.to_string()),
+        }
+    }
+}
+
+/// Whether the value of property `name` is not for the eyes of a log's reader.
+fn is_secret(name: &str) -> bool {
+    let parts = ["password", "key", "token", "secret"];
+    name.starts_with("sasl.") || parts.iter().any(|part| name.contains(part))
+}
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<_> = self
+            .properties
+            .iter()
+            .map(|(name, value)| (name, if is_secret(name) { "***" } else { value }))
+            .collect();
+        f.debug_struct("KafkaOptions")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &shown)
+            .field("group", &self.group)
+            .field("bounded", &self.bounded)
+            .field("start", &self.start)
+            .field("broker_timeout", &self.broker_timeout)
+            .finish()
+    }
+}

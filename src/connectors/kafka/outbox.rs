@@ -1,0 +1,219 @@
+//! The producer of a sink, the thread that hears its delivery reports, and the count of them.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::Producer as _;
+
+use super::admin::describe;
+use super::client::Producer;
+use crate::connectors::Waker;
+use crate::error::{Error, Result};
+
+/// What a record costs in memory beside its bytes.
+const OVERHEAD: usize = 320;
+/// No writer waits for room.
+const NEVER: u64 = u64::MAX;
+/// How long the thread sleeps when nothing happens; it is then told to stop, or not.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// What is acknowledged of one writer's records.
+pub(super) struct Tally {
+    waker: Waker,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    /// Wakes the worker when so many bytes are acknowledged.
+    wake_at: AtomicU64,
+    closing: Mutex<()>,
+    progress: Condvar,
+}
+
+impl Tally {
+    /// What a record with `len` bytes of key and value counts in flight.
+    pub(super) fn cost(len: usize) -> u64 {
+        (len + OVERHEAD) as u64
+    }
+
+    /// Records acknowledged.
+    pub(super) fn records(&self) -> u64 {
+        self.records.load(SeqCst)
+    }
+
+    /// What the acknowledged records counted in flight.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(SeqCst)
+    }
+
+    /// Asks to be woken when `bytes` are acknowledged in all; `false`: they are.
+    ///
+    /// Either this sees the acknowledgement, or whoever counts it sees the wish.
+    pub(super) fn ask(&self, bytes: u64) -> bool {
+        self.wake_at.store(bytes, SeqCst);
+        self.bytes() < bytes
+    }
+
+    /// Sleeps until something is acknowledged, at most `nap`; how long that may have been.
+    pub(super) fn nap(&self, nap: Duration) -> Duration {
+        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.progress.wait_timeout(closing, nap);
+        nap
+    }
+
+    fn count(&self, records: u64, bytes: u64) {
+        if records > 0 {
+            self.records.fetch_add(records, SeqCst);
+            self.bytes.fetch_add(bytes, SeqCst);
+            self.progress.notify_all();
+        }
+        let wish = self.wake_at.load(SeqCst);
+        if wish != NEVER && self.bytes() >= wish {
+            // A wish that was made meanwhile is kept.
+            let _ = self.wake_at.compare_exchange(wish, NEVER, SeqCst, SeqCst);
+            self.waker.wake();
+        }
+    }
+}
+
+/// The first record that was not written.
+struct Failure {
+    partition: i32,
+    reason: String,
+}
+
+/// The producer, and who writes with it.
+pub(super) struct Outbox {
+    pub(super) producer: Producer,
+    pub(super) partitions: i32,
+    topic: Arc<str>,
+    tallies: RwLock<Vec<Arc<Tally>>>,
+    failure: OnceLock<Failure>,
+    stopped: AtomicBool,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("partitions", &self.partitions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// Starts to listen to `producer`, until [`Self::stop`].
+    pub(super) fn start(
+        producer: Producer,
+        topic: &Arc<str>,
+        partitions: i32,
+    ) -> Result<Arc<Self>> {
+        let outbox = Arc::new(Self {
+            producer,
+            partitions,
+            topic: Arc::clone(topic),
+            tallies: RwLock::default(),
+            failure: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+        });
+        let listener = Arc::clone(&outbox);
+        thread::Builder::new()
+            .name("kafka-sink".into())
+            .spawn(move || listener.listen())
+            .map_err(|cause| Error::operating("no thread for a Kafka sink").because(cause))?;
+        Ok(outbox)
+    }
+
+    /// Ends the listening; what is not acknowledged then never will be.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, SeqCst);
+    }
+
+    /// A writer joins: the tag of its records, and their count.
+    pub(super) fn join(&self, waker: Waker) -> (usize, Arc<Tally>) {
+        let tally = Arc::new(Tally {
+            waker,
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            wake_at: AtomicU64::new(NEVER),
+            closing: Mutex::default(),
+            progress: Condvar::new(),
+        });
+        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
+        tallies.push(Arc::clone(&tally));
+        (tallies.len() - 1, tally)
+    }
+
+    /// Whether every record that was heard of was written.
+    ///
+    /// # Errors
+    /// The first one that was not.
+    pub(super) fn check(&self) -> Result {
+        let Some(Failure { partition, reason }) = self.failure.get() else {
+            return Ok(());
+        };
+        let sentence = format!("a record was not written to `{}[{partition}]`", self.topic);
+        Err(Error::operating(sentence).because(reason.clone()))
+    }
+
+    /// Why a record of `len` bytes was not even taken.
+    pub(super) fn refused(&self, partition: i32, len: usize, code: RDKafkaErrorCode) -> Error {
+        // A producer that has failed for good says no more than that; the reason is elsewhere.
+        let fatal = self.producer.base.client().fatal_error();
+        let reason = fatal.map_or_else(|| describe(code), |(_, reason)| reason);
+        let topic = &self.topic;
+        Error::operating(format!(
+            "a record of {len} bytes was not taken for `{topic}[{partition}]`"
+        ))
+        .because(reason)
+    }
+
+    /// That `records` were not acknowledged for so long.
+    pub(super) fn silent(&self, records: u64, patience: Duration) -> Error {
+        let complaint = self.producer.base.client().context().complaint();
+        let error = Error::operating(format!(
+            "{records} records written to `{}` were not acknowledged, and none was in {patience:?}",
+            self.topic
+        ));
+        match complaint {
+            Some(complaint) => error.because(complaint),
+            None => error,
+        }
+    }
+
+    fn listen(&self) {
+        let mut counts: Vec<(u64, u64)> = Vec::new();
+        while !self.stopped.load(SeqCst) {
+            let heard = self.producer.serve(IDLE, |delivery| {
+                if let Some((partition, reason)) = delivery.failed {
+                    let _ = self.failure.set(Failure { partition, reason });
+                    return;
+                }
+                if counts.len() <= delivery.tag {
+                    counts.resize(delivery.tag + 1, (0, 0));
+                }
+                let (records, bytes) = &mut counts[delivery.tag];
+                *records += 1;
+                *bytes += Tally::cost(delivery.bytes);
+            });
+            if heard {
+                self.settle(&mut counts);
+            }
+        }
+    }
+
+    /// Counts what was heard, and wakes who waits for it.
+    fn settle(&self, counts: &mut Vec<(u64, u64)>) {
+        let failed = self.failure.get().is_some();
+        let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
+        counts.resize(tallies.len(), (0, 0));
+        for (tally, (records, bytes)) in tallies.iter().zip(counts) {
+            tally.count(std::mem::take(records), std::mem::take(bytes));
+            if failed {
+                tally.progress.notify_all();
+                tally.waker.wake();
+            }
+        }
+    }
+}
