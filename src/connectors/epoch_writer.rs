@@ -1,0 +1,223 @@
+//! Writes epoch after epoch to one connector, and holds each until its last record is taken.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use timely::dataflow::operators::Capability;
+
+use super::{Batch, Plugs, Share, Waker, Writer, Written};
+use crate::error::Result;
+use crate::stream::Shared;
+use crate::time::Epoch;
+
+/// Bytes after which a batch is handed to the connector.
+const BATCH_BYTES: usize = 256 << 10;
+/// Records that one activation encodes before it lets others run.
+const WORK_MAX: usize = 16_384;
+
+/// Puts the records of an epoch in order.
+pub(super) type Order<In> = fn(&mut [In]);
+
+struct Stash<In> {
+    capability: Capability<Epoch>,
+    batches: VecDeque<Vec<In>>,
+    ordered: bool,
+}
+
+/// See the module.
+pub(super) struct EpochWriter<In, F> {
+    pub(super) shared: Rc<Shared>,
+    plugs: Option<Rc<Plugs>>,
+    /// Nothing is bound in a job that is only described; `None` too once it is closed.
+    writer: Option<Box<dyn Writer>>,
+    encode: F,
+    order: Option<Order<In>>,
+    results: bool,
+    open: BTreeMap<Epoch, Stash<In>>,
+    /// What the connector has not taken yet: the batch, from this record on.
+    batch: Batch,
+    from: usize,
+    /// Records that wait to be encoded.
+    waiting: usize,
+    /// Bytes that were told to those who watch the pressure.
+    told: usize,
+}
+
+impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        port: usize,
+        waker: Waker,
+        order: Option<Order<In>>,
+        results: bool,
+        encode: F,
+    ) -> Self {
+        let plugs: Option<Rc<Plugs>> = Rc::clone(&shared.plugs).downcast().ok();
+        let mut writer = None;
+        if let Some(plugs) = &plugs
+            && let Some(sink) = plugs.sinks.get(port)
+        {
+            let share = Share {
+                worker: shared.worker,
+                workers: shared.workers,
+                port,
+                buffer_bytes: plugs.tuning.buffer_bytes,
+                waker,
+            };
+            match sink.open(share) {
+                Ok(opened) => writer = Some(opened),
+                Err(error) => shared.control.fail(error),
+            }
+            plugs.unclosed.set(plugs.unclosed.get() + 1);
+        }
+        Self {
+            shared,
+            plugs,
+            writer,
+            encode,
+            order,
+            results,
+            open: BTreeMap::new(),
+            batch: Batch::default(),
+            from: 0,
+            waiting: 0,
+            told: 0,
+        }
+    }
+
+    /// Where records of `epoch` wait for their turn.
+    pub(super) fn stash(
+        &mut self,
+        epoch: Epoch,
+        capability: impl FnOnce() -> Capability<Epoch>,
+    ) -> &mut VecDeque<Vec<In>> {
+        let stash = self.open.entry(epoch);
+        let fresh = || Stash { capability: capability(), batches: VecDeque::new(), ordered: false };
+        &mut stash.or_insert_with(fresh).batches
+    }
+
+    /// Notes that `records` more wait.
+    pub(super) fn hold(&mut self, records: usize) {
+        self.waiting += records;
+    }
+
+    /// Writes what can be written. `first_open`: the first epoch that can still get records;
+    /// `None`: none can. Returns whether to go on soon.
+    pub(super) fn write(&mut self, first_open: Option<Epoch>) -> Result<bool> {
+        let again = self.write_epochs(first_open);
+        let bytes = self.waiting * size_of::<In>() + self.batch.bytes();
+        self.shared.pressure.change(self.told, bytes);
+        self.told = bytes;
+        again
+    }
+
+    fn write_epochs(&mut self, first_open: Option<Epoch>) -> Result<bool> {
+        let mut work = 0;
+        loop {
+            if !self.hand_over()? {
+                return Ok(false); // the connector wakes us when it has room
+            }
+            let Some(mut first) = self.open.first_entry() else { break };
+            let epoch = *first.key();
+            if first_open.is_some_and(|open| open < epoch) {
+                break; // an earlier epoch may still come
+            }
+            let complete = first_open.is_none_or(|open| open > epoch);
+            let stash = first.get_mut();
+            if let Some(order) = self.order
+                && !stash.ordered
+            {
+                if !complete {
+                    break;
+                }
+                stash.put_in_order(order);
+            }
+            while let Some(records) = stash.batches.pop_front() {
+                self.waiting -= records.len();
+                work += records.len();
+                for record in &records {
+                    (self.encode)(record, &mut self.batch)?;
+                }
+                if self.batch.values.len() >= BATCH_BYTES {
+                    break;
+                }
+            }
+            if work > WORK_MAX {
+                return Ok(true);
+            }
+            if !stash.batches.is_empty() {
+                continue;
+            }
+            if !complete {
+                break;
+            }
+            if !self.hand_over()? {
+                return Ok(false);
+            }
+            self.open.remove(&epoch); // its capability with it
+        }
+        if !self.hand_over()? {
+            return Ok(false);
+        }
+        self.finish(first_open)?;
+        Ok(false)
+    }
+
+    /// Gives the batch to the connector; returns whether it took all of it.
+    fn hand_over(&mut self) -> Result<bool> {
+        if self.batch.records.is_empty() {
+            return Ok(true);
+        }
+        let Some(writer) = &mut self.writer else {
+            self.batch.clear();
+            return Ok(true);
+        };
+        match writer.write(&self.batch, self.from)? {
+            Written::Full(from) => {
+                self.from = from;
+                Ok(false)
+            }
+            Written::All => {
+                if self.results {
+                    let records = self.batch.records.len() as u64;
+                    self.shared.count().results.fetch_add(records, Relaxed);
+                }
+                self.batch.clear();
+                self.from = 0;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Nothing more is at hand. At the end of the input the connector is closed: what it took is
+    /// durable then.
+    fn finish(&mut self, first_open: Option<Epoch>) -> Result {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        if first_open.is_some() || !self.open.is_empty() {
+            return writer.flush();
+        }
+        writer.close()?;
+        self.writer = None;
+        if let Some(plugs) = &self.plugs {
+            plugs.unclosed.set(plugs.unclosed.get() - 1);
+        }
+        Ok(())
+    }
+}
+
+impl<In> Stash<In> {
+    fn put_in_order(&mut self, order: Order<In>) {
+        let mut all: Vec<In> = self.batches.drain(..).flatten().collect();
+        order(&mut all);
+        let mut left = all.into_iter();
+        loop {
+            let some: Vec<In> = left.by_ref().take(1_024).collect();
+            if some.is_empty() {
+                break;
+            }
+            self.batches.push_back(some);
+        }
+        self.ordered = true;
+    }
+}

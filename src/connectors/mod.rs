@@ -1,0 +1,297 @@
+//! Connectors: where records come from and where results go.
+//!
+//! A connector is a [`Source`] or a [`Sink`], bound to a port of a job before it starts. The engine
+//! opens it once on every worker and from then on calls it from that worker's thread only, with
+//! whole batches. A connector never blocks the worker: what is not there yet is answered with
+//! [`Fetched::Wait`] or [`Written::Full`], and the [`Waker`] says when to ask again.
+
+mod door;
+mod epoch_writer;
+mod file;
+mod memory;
+mod null;
+mod pace;
+mod pick;
+mod plugs;
+mod reader;
+mod stdio;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use file::{FileSink, FileSource};
+pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
+pub use null::NullSink;
+pub(crate) use pace::Pace;
+pub use stdio::{StderrSink, StdinSource, StdoutSink};
+pub(crate) use plugs::{Cut, Plugs, Tuning};
+pub use reader::{ToEventTime, Undecoded};
+pub(crate) use writer::write_letters;
+pub use writer::{SinkFormat, SinkPort, ToKey};
+
+use crate::error::Result;
+use crate::event::{Origin, Record};
+use crate::time::EventTime;
+
+/// Asks the worker to look at a connector again. Cheap, callable from any thread, never blocks.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Wakes the worker.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+/// The part of a connector's work that one worker does.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// This worker, from 0.
+    pub worker: usize,
+    /// All workers of the job.
+    pub workers: usize,
+    /// The place of the port among the job's sources, so that small sources spread over workers.
+    pub port: usize,
+    /// Bytes that the connector may hold in buffers of its own on this worker.
+    pub buffer_bytes: usize,
+    /// Wakes this worker.
+    pub waker: Waker,
+}
+
+impl Share {
+    /// Whether partition `partition` of this port is read by this worker.
+    pub fn owns(&self, partition: u32) -> bool {
+        (partition as usize + self.port) % self.workers == self.worker
+    }
+}
+
+/// A log of records in partitions, bound to a source port.
+pub trait Source: Send + Sync {
+    /// Where it reads, for messages: `file:in.jsonl`, `kafka:bids`.
+    fn describe(&self) -> String;
+
+    /// Whether every partition ends; a live source is idle at times but has no end.
+    fn bounded(&self) -> bool;
+
+    /// Whether partitions may be added while it is read.
+    fn grows(&self) -> bool {
+        !self.bounded()
+    }
+
+    /// Called once in the process before any worker starts: connects, checks that what is to be
+    /// read is there, and fixes where it starts and (if bounded) ends.
+    ///
+    /// # Errors
+    /// Names the file or topic that cannot be read.
+    fn prepare(&self) -> Result;
+
+    /// Called once on each worker, after [`Source::prepare`].
+    ///
+    /// # Errors
+    /// As [`Source::prepare`].
+    fn open(&self, share: Share) -> Result<Box<dyn Reader>>;
+}
+
+/// Where a source that has no checkpoint starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record that the log still has.
+    #[default]
+    Earliest,
+    /// Behind the last one.
+    Latest,
+    /// At the first record with this stamp or a later one.
+    Timestamp(EventTime),
+}
+
+/// A partition that a reader has found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its number in the source.
+    pub partition: u32,
+    /// What it is called in letters and messages.
+    pub origin: Origin,
+}
+
+/// What one call of [`Reader::fetch`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Records were given (or the time has come to ask again at once).
+    Some,
+    /// Nothing there now; the waker will be called when there is.
+    Wait,
+    /// Nothing there now, and everything that the log held at the last look was given: the last
+    /// end-of-partition mark equals the log's known end. The waker will be called when there is more.
+    CaughtUp,
+    /// The end: nothing will ever come again.
+    End,
+}
+
+/// The partitions of one worker.
+pub trait Reader {
+    /// Partitions of this worker that were not reported before: all that exist at the first call,
+    /// newly discovered ones later. Cheap when nothing is new: it is called on every activation.
+    ///
+    /// # Errors
+    /// When the source has become unreadable.
+    fn discover(&mut self) -> Result<Vec<Found>>;
+
+    /// Appends up to `max` of the next records of `partition` to `records`, in log order. Each
+    /// record is given once; they borrow from the reader until its next call.
+    ///
+    /// # Errors
+    /// Names partition and offset that cannot be read.
+    fn fetch<'a>(
+        &'a mut self,
+        partition: u32,
+        max: usize,
+        records: &mut Vec<Record<'a>>,
+    ) -> Result<Fetched>;
+
+    /// How far behind the log's end the reader is, in records, where the log tells.
+    fn backlog(&self, _partition: u32) -> Option<u64> {
+        None
+    }
+
+    /// Every record before `offset` of `partition` has left the dataflow. For outside observers
+    /// (lag tools) only; never for recovery.
+    fn passed(&mut self, _partition: u32, _offset: u64) {}
+}
+
+/// One encoded result, as ranges into the bytes of its [`Batch`].
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// Range of the key in [`Batch::keys`]; `None`: no key.
+    pub key: Option<(u32, u32)>,
+    /// Range of the value in [`Batch::values`], without the newline behind it; `None`: null.
+    pub value: Option<(u32, u32)>,
+    /// The stamp for a log that stamps records; `None`: the time of writing.
+    pub timestamp: Option<EventTime>,
+    /// The source partition it came from; keyless results go to this one mod n.
+    pub partition: u32,
+    /// Range of its headers in [`Batch::headers`].
+    pub headers: (u32, u32),
+}
+
+/// Encoded results of one epoch, in the order in which they are to be written. Reused.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Values, each followed by a newline, so that a file takes them in one piece.
+    pub values: Vec<u8>,
+    /// Keys, one behind the other.
+    pub keys: Vec<u8>,
+    /// Headers of all records.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The records.
+    pub records: Vec<Encoded>,
+}
+
+impl Batch {
+    /// Bytes it holds.
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
+            .sum();
+        self.values.len() + self.keys.len() + headers + self.records.len() * size_of::<Encoded>()
+    }
+
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.keys.clear();
+        self.headers.clear();
+        self.records.clear();
+    }
+
+    /// The key of `record`.
+    pub fn key(&self, record: &Encoded) -> Option<&[u8]> {
+        record.key.map(|(from, to)| &self.keys[from as usize..to as usize])
+    }
+
+    /// The value of `record`.
+    pub fn value(&self, record: &Encoded) -> Option<&[u8]> {
+        record.value.map(|(from, to)| &self.values[from as usize..to as usize])
+    }
+}
+
+/// Whether results are lines of a file or records of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Values only, one JSON object a line; letters are wrapped in an object.
+    Lines,
+    /// Records with key, headers and stamp; letters keep their raw bytes and gain headers.
+    Records,
+}
+
+/// Where the results of a port go.
+pub trait Sink: Send + Sync {
+    /// Where it writes, for messages.
+    fn describe(&self) -> String;
+
+    /// Lines or records.
+    fn style(&self) -> Style;
+
+    /// Called once in the process before any worker starts.
+    ///
+    /// # Errors
+    /// Names what cannot be written.
+    fn prepare(&self) -> Result;
+
+    /// Called once on each worker.
+    ///
+    /// # Errors
+    /// Names what cannot be written.
+    fn open(&self, share: Share) -> Result<Box<dyn Writer>>;
+
+    /// Called once after all writers are closed. `complete`: the run reached its end, and the
+    /// output may appear under its final name.
+    ///
+    /// # Errors
+    /// Names what could not be completed.
+    fn finish(&self, complete: bool) -> Result;
+}
+
+/// How much of a batch was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// All of it.
+    All,
+    /// The first records of it, up to this one; the waker will be called when there is room.
+    Full(usize),
+}
+
+/// The writer of one worker.
+pub trait Writer {
+    /// Takes the records of `batch` from number `from` on.
+    ///
+    /// # Errors
+    /// Names the place and the record that could not be written.
+    fn write(&mut self, batch: &Batch, from: usize) -> Result<Written>;
+
+    /// Hands on what is buffered; called when an epoch is complete or nothing more is at hand.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    fn flush(&mut self) -> Result;
+
+    /// The end: everything taken must be durable in the sink when this returns; may block.
+    ///
+    /// # Errors
+    /// Names what could not be written.
+    fn close(&mut self) -> Result;
+}

@@ -1,0 +1,327 @@
+//! Letters: records that leave by another door. A late record and a dead letter both keep their raw
+//! bytes and their coordinates, so that nothing is lost and everything can be tried again.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::{Origin, Record};
+use crate::time::{EventTime, LateReason};
+
+/// Largest value of a record; a larger one is a dead letter.
+pub const RECORD_BYTES_MAX: usize = 900_000;
+/// How much of a value that is too large a letter keeps.
+const CUT_BYTES: usize = 1_024;
+
+/// Why a record is a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// It cannot be decoded.
+    Decode,
+    /// It has no event time, or an impossible one.
+    NoEventTime,
+    /// Its value is larger than [`RECORD_BYTES_MAX`].
+    TooLarge,
+    /// Its value is null.
+    NullValue,
+    /// Its event time lies too far past the stamp of its own record.
+    TooFarAhead,
+    /// User code refused it after it had entered.
+    Processing,
+    /// The result that it led to is larger than the sink takes.
+    ResultTooLarge,
+}
+
+impl DeadReason {
+    /// Its spelling in letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::NoEventTime => "no-event-time",
+            Self::TooLarge => "too-large",
+            Self::NullValue => "null-value",
+            Self::TooFarAhead => "too-far-ahead",
+            Self::Processing => "processing",
+            Self::ResultTooLarge => "result-too-large",
+        }
+    }
+
+    /// Whether it is said of a record that had already entered; such letters are counted apart.
+    pub fn is_after_entry(self) -> bool {
+        matches!(self, Self::Processing | Self::ResultTooLarge)
+    }
+}
+
+/// Why a record left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// What it belongs to may be closed.
+    Late {
+        /// By its own past, or because its partition had been silent.
+        reason: LateReason,
+        /// When it happened.
+        event_time: EventTime,
+        /// The watermark of its partition before it; for `idle` the floor.
+        watermark: EventTime,
+    },
+    /// It cannot be used.
+    Dead {
+        /// The kind of defect.
+        reason: DeadReason,
+        /// One sentence that names the field or the byte.
+        error: String,
+    },
+}
+
+/// A record that left as late or dead: raw bytes, coordinates, cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The port that it was read from.
+    pub source: Arc<str>,
+    /// The file or partition.
+    pub origin: Origin,
+    /// Its offset there.
+    pub offset: u64,
+    /// Its number among the partitions of the source.
+    pub partition: u32,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; cut where it was too large.
+    pub value: Option<Vec<u8>>,
+    /// The value's length before it was cut.
+    pub cut_from: Option<u64>,
+    /// Its headers.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The stamp that the log gave it.
+    pub timestamp: Option<EventTime>,
+    /// Why it left.
+    pub cause: Cause,
+}
+
+impl Letter {
+    /// A letter of `record`, read from partition `partition` of `source`.
+    pub(crate) fn new(
+        source: &Arc<str>,
+        origin: &Origin,
+        partition: u32,
+        record: &Record<'_>,
+        cause: Cause,
+    ) -> Self {
+        let mut headers = Vec::new();
+        if let Some(of_record) = record.headers {
+            of_record.each(&mut |name, value| {
+                headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
+            });
+        }
+        let whole = record.value.map_or(0, <[u8]>::len);
+        let full = record.full_len.unwrap_or(whole as u64);
+        let cut = whole > RECORD_BYTES_MAX || record.full_len.is_some();
+        let kept = if cut { CUT_BYTES.min(whole) } else { whole };
+        Self {
+            source: Arc::clone(source),
+            origin: origin.clone(),
+            offset: record.offset,
+            partition,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(|value| value[..kept].to_vec()),
+            cut_from: cut.then_some(full),
+            headers,
+            timestamp: record.timestamp,
+            cause,
+        }
+    }
+
+    /// The letter as one line of JSON, without the newline, appended to `out`.
+    pub(crate) fn write_line(&self, out: &mut Vec<u8>) {
+        let raw = self.value.as_deref().map(std::str::from_utf8);
+        let mut line = Line { source: &self.source, ..Line::default() };
+        match &self.origin {
+            Origin::File(name) => {
+                line.file = Some(name);
+                line.line = Some(self.offset + 1);
+            }
+            Origin::Topic(name, partition) => {
+                line.topic = Some(name);
+                line.partition = Some(i64::from(*partition));
+                line.offset = Some(self.offset);
+            }
+            Origin::Memory(name, partition) => {
+                line.topic = Some(name);
+                line.partition = Some(i64::from(*partition));
+                line.offset = Some(self.offset);
+            }
+        }
+        let late = match &self.cause {
+            Cause::Late { reason, event_time, watermark } => {
+                line.reason = reason.name();
+                line.event_time = Some(event_time.millis());
+                line.watermark = Some(watermark.millis());
+                true
+            }
+            Cause::Dead { reason, error } => {
+                line.reason = reason.name();
+                line.error = Some(error);
+                false
+            }
+        };
+        if let (false, Some(raw)) = (late, raw) {
+            line.raw = raw.ok();
+            line.raw_bytes = self.cut_from;
+        }
+        line.raw_base64 = match (raw, self.value.as_deref()) {
+            (Some(Err(_)), Some(bytes)) => Some(STANDARD.encode(bytes)),
+            _ => None,
+        };
+        sonic_rs::to_writer(&mut *out, &line).expect("a vector takes every line");
+        if let (true, Some(Ok(event))) = (late, raw) {
+            out.pop();
+            out.extend_from_slice(b",\"event\":");
+            write_event(event, out);
+            out.push(b'}');
+        }
+    }
+
+    /// The headers that say why it left, behind its own.
+    pub(crate) fn write_headers(&self, out: &mut Vec<(String, Option<Vec<u8>>)>) {
+        let own = self.headers.iter().filter(|(name, _)| !name.starts_with("anabranch."));
+        out.extend(own.cloned());
+        let mut say = |name: &str, value: String| {
+            out.push((format!("anabranch.{name}"), Some(value.into_bytes())));
+        };
+        match &self.cause {
+            Cause::Late { reason, event_time, watermark } => {
+                say("reason", reason.name().to_owned());
+                say("event-time", event_time.millis().to_string());
+                say("watermark", watermark.millis().to_string());
+            }
+            Cause::Dead { reason, error } => {
+                say("reason", reason.name().to_owned());
+                say("error", error.clone());
+            }
+        }
+        say("source", self.source.to_string());
+        match &self.origin {
+            Origin::File(name) => say("topic", name.to_string()),
+            Origin::Topic(name, _) | Origin::Memory(name, _) => say("topic", name.to_string()),
+        }
+        say("partition", self.partition.to_string());
+        say("offset", self.offset.to_string());
+        if let Some(bytes) = self.cut_from {
+            say("raw-bytes", bytes.to_string());
+        }
+    }
+}
+
+/// A record that was decoded from JSON goes into the line as the object it is; anything else as
+/// text. Line breaks in valid JSON are white space, so a blank keeps them on one line.
+fn write_event(event: &str, out: &mut Vec<u8>) {
+    let is_object = event.trim_start().starts_with('{')
+        && sonic_rs::from_str::<sonic_rs::LazyValue<'_>>(event).is_ok();
+    if is_object {
+        out.extend(event.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    } else {
+        sonic_rs::to_writer(&mut *out, event).expect("a vector takes every line");
+    }
+}
+
+/// The fields of a letter's line, in their order.
+#[derive(Default, Serialize)]
+struct Line<'a> {
+    source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watermark: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_bytes: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(value: &[u8], cause: Cause) -> Letter {
+        let origin = Origin::File(Arc::from("in.jsonl"));
+        Letter::new(&Arc::from("bids"), &origin, 0, &Record::line(6, value), cause)
+    }
+
+    fn line(letter: &Letter) -> String {
+        let mut out = Vec::new();
+        letter.write_line(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn dead(reason: DeadReason) -> Cause {
+        Cause::Dead { reason, error: "why".to_owned() }
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_its_text_and_its_place() {
+        assert_eq!(
+            line(&letter(b"{\"a\":", dead(DeadReason::Decode))),
+            r#"{"source":"bids","file":"in.jsonl","line":7,"reason":"decode","error":"why","raw":"{\"a\":"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_not_text_is_kept_as_base64() {
+        let text = line(&letter(b"\xff", dead(DeadReason::Decode)));
+        assert!(text.ends_with(r#""error":"why","raw_base64":"/w=="}"#), "{text}");
+    }
+
+    #[test]
+    fn what_is_too_large_is_cut_and_says_so() {
+        let text = line(&letter(&vec![b'x'; RECORD_BYTES_MAX + 1], dead(DeadReason::TooLarge)));
+        assert!(text.ends_with(r#"xxx","raw_bytes":900001}"#), "{}", text.len());
+        assert_eq!(text.matches('x').count(), CUT_BYTES);
+    }
+
+    #[test]
+    fn a_late_event_stays_an_object_on_one_line() {
+        let cause = Cause::Late {
+            reason: LateReason::Late,
+            event_time: EventTime::from(5),
+            watermark: EventTime::from(9),
+        };
+        assert_eq!(
+            line(&letter(b"{\"a\":\n1}", cause)),
+            r#"{"source":"bids","file":"in.jsonl","line":7,"reason":"late","event_time":5,"watermark":9,"event":{"a": 1}}"#
+        );
+    }
+
+    #[test]
+    fn a_second_journey_replaces_the_headers_of_the_first() {
+        let mut twice = letter(b"{", dead(DeadReason::Decode));
+        twice.headers = vec![
+            ("anabranch.reason".to_owned(), Some(b"old".to_vec())),
+            ("mine".to_owned(), None),
+        ];
+        let mut headers = Vec::new();
+        twice.write_headers(&mut headers);
+        let reasons: Vec<_> =
+            headers.iter().filter(|(name, _)| name == "anabranch.reason").collect();
+        assert_eq!(reasons.len(), 1);
+        assert_eq!(reasons[0].1.as_deref(), Some(&b"decode"[..]));
+        assert_eq!(headers[0].0, "mine");
+    }
+}

@@ -1,0 +1,40 @@
+//! Anabranch: stream processing on timely dataflow.
+#![doc = include_str!("../docs/crate.md")]
+
+pub mod connectors;
+mod error;
+pub mod event;
+mod job;
+mod observe;
+mod operators;
+mod runtime;
+mod state;
+mod stream;
+pub mod testing;
+pub mod time;
+
+pub use error::{Error, ErrorKind, Result, Retry};
+pub use job::Job;
+pub use observe::Summary;
+pub use operators::{
+    Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold, Ids,
+    IntSum, Last, Max, Min, Number, Sum, Windowed,
+};
+pub use runtime::{DeadLimit, Settings};
+pub use state::{StableHasher, State, stable_hash};
+pub use stream::{EventStream, Flow, KeyedStream, Param, Stream, WindowedStream};
+
+/// What a job's description needs.
+pub mod prelude {
+    pub use std::process::ExitCode;
+    pub use std::time::Duration;
+
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::event::{Event, Position, Record};
+    pub use crate::time::{EventTime, Tumbling, Watermarks, Window};
+    pub use crate::{
+        Aggregate, Error, EventStream, Flow, Job, KeyedStream, Result, Settings, Stream, Windowed,
+        WindowedStream,
+    };
+}

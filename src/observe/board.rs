@@ -1,0 +1,98 @@
+//! The board: who holds the watermark, and what each partition is doing. Written by doors when they
+//! cut, read by whoever reports.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::event::Origin;
+use crate::time::EventTime;
+
+/// What a partition does, as its door sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct PartitionStatus {
+    pub(crate) partition: u32,
+    pub(crate) watermark: EventTime,
+    /// `reading`, `idle` or `ended`.
+    pub(crate) reading: bool,
+    /// Records that the log holds beyond what was read, where the log tells.
+    pub(crate) backlog: Option<u64>,
+    /// When it last gave a record.
+    pub(crate) last_record: Option<Instant>,
+}
+
+/// One source: its name, its watermark, its partitions by worker.
+#[derive(Debug)]
+pub(crate) struct SourceStatus {
+    pub(crate) name: Arc<str>,
+    watermark: AtomicI64,
+    doors: Vec<Mutex<Vec<PartitionStatus>>>,
+}
+
+impl SourceStatus {
+    pub(crate) fn watermark(&self) -> EventTime {
+        EventTime::from_millis(self.watermark.load(Relaxed))
+    }
+
+    pub(crate) fn advance(&self, watermark: EventTime) {
+        self.watermark.fetch_max(watermark.millis(), Relaxed);
+    }
+
+    /// Replaces what is said of the partitions of `worker`.
+    pub(crate) fn post(&self, worker: usize, partitions: impl Iterator<Item = PartitionStatus>) {
+        let mut door = self.doors[worker].lock().unwrap_or_else(PoisonError::into_inner);
+        door.clear();
+        door.extend(partitions);
+    }
+
+    /// The partition that holds the watermark: it is read, and is furthest behind.
+    pub(crate) fn holder(&self) -> Option<PartitionStatus> {
+        let all = self.doors.iter().flat_map(|door| {
+            door.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        });
+        all.filter(|status| status.reading).min_by_key(|status| (status.watermark, status.partition))
+    }
+}
+
+/// All sources of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    sources: Mutex<Vec<Arc<SourceStatus>>>,
+    origins: Mutex<HashMap<(u16, u32), (Arc<str>, Origin)>>,
+}
+
+impl Board {
+    /// The entry of source `name`; every worker asks for it, the first makes it.
+    pub(crate) fn source(&self, name: &str, workers: usize) -> Arc<SourceStatus> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sources.iter().find(|source| &*source.name == name) {
+            return Arc::clone(known);
+        }
+        let status = Arc::new(SourceStatus {
+            name: Arc::from(name),
+            watermark: AtomicI64::new(EventTime::NEVER.millis()),
+            doors: (0..workers).map(|_| Mutex::default()).collect(),
+        });
+        sources.push(Arc::clone(&status));
+        status
+    }
+
+    /// Notes what partition `partition` of source number `source`, at port `port`, is called.
+    pub(crate) fn name(&self, source: u16, partition: u32, port: &Arc<str>, origin: &Origin) {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        origins.insert((source, partition), (Arc::clone(port), origin.clone()));
+    }
+
+    /// Port and name of a partition from which an event came.
+    pub(crate) fn origin(&self, source: u16, partition: u32) -> Option<(Arc<str>, Origin)> {
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        origins.get(&(source, partition)).cloned()
+    }
+
+    /// The source that is furthest behind.
+    pub(crate) fn behind(&self) -> Option<Arc<SourceStatus>> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().min_by_key(|source| source.watermark()).map(Arc::clone)
+    }
+}

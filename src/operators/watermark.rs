@@ -1,0 +1,155 @@
+//! The watermark as a stream: marks of all doors of a source in, watermark and horizon of each
+//! epoch out, the same on every worker.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Broadcast;
+
+use crate::observe::SourceStatus;
+use crate::stream::Context;
+use crate::time::watermark::{Mark, SourceClock};
+use crate::time::{Epoch, EventTime, Progress, Watermarks};
+
+/// A mark on its way: door, and what it says. Flat, for it crosses workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkOf {
+    pub(crate) door: u32,
+    kind: u8,
+    watermark: EventTime,
+}
+
+impl MarkOf {
+    pub(crate) fn new(door: usize, mark: Mark) -> Self {
+        let (kind, watermark) = match mark {
+            Mark::Reading(watermark) => (0, watermark),
+            Mark::Idle => (1, EventTime::NEVER),
+            Mark::Ended => (2, EventTime::END),
+        };
+        Self { door: u32::try_from(door).expect("few workers"), kind, watermark }
+    }
+
+    fn mark(self) -> Mark {
+        match self.kind {
+            0 => Mark::Reading(self.watermark),
+            1 => Mark::Idle,
+            _ => Mark::Ended,
+        }
+    }
+}
+
+/// What this worker knows of the watermark of a source: the last epoch whose marks are all in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// The first epoch whose watermark is not known yet.
+    pub(crate) next: Epoch,
+    /// The horizon of the epoch before it.
+    pub(crate) horizon: EventTime,
+}
+
+/// Sends each mark to every worker and computes watermark and horizon of each epoch. A record
+/// leaves whenever they change. `learned` hears of each epoch that is complete.
+pub(crate) fn watermark<'scope>(
+    cx: &Rc<Context<'scope>>,
+    marks: StreamVec<'scope, Epoch, MarkOf>,
+    rules: Watermarks,
+    status: Arc<SourceStatus>,
+    mut learned: impl FnMut(Known) + 'static,
+) -> StreamVec<'scope, Epoch, Progress> {
+    let doors = cx.workers;
+    let shared = Rc::clone(&cx.shared);
+    type Builder = CapacityContainerBuilder<Vec<Progress>>;
+    marks.broadcast().unary_frontier::<Builder, _, _, _>(Pipeline, "watermark", |_, _| {
+        let mut clock = SourceClock::new(doors);
+        let mut open: BTreeMap<Epoch, _> = BTreeMap::new();
+        let mut now = Progress::START;
+        let mut known = Epoch::FIRST;
+        move |(input, frontier), output| {
+            shared.running.set("watermark");
+            input.for_each_time(|time, batches| {
+                let (_, marks) = open
+                    .entry(*time.time())
+                    .or_insert_with(|| (time.retain(output.output_index()), Vec::new()));
+                marks.extend(batches.flat_map(|batch| batch.drain(..)));
+            });
+            while let Some(first) = open.first_entry() {
+                if frontier.less_equal(first.key()) {
+                    break;
+                }
+                let (capability, marks): (_, Vec<MarkOf>) = first.remove();
+                for mark in marks {
+                    clock.mark(mark.door as usize, mark.mark());
+                }
+                let watermark = clock.close();
+                let horizon = watermark.minus(rules.allowed);
+                let before = std::mem::replace(&mut now, Progress { watermark, horizon });
+                if before != now {
+                    status.advance(watermark);
+                    output.session(&capability).give(now);
+                }
+            }
+            if let Some(next) = frontier.frontier().first()
+                && *next > known
+            {
+                known = *next;
+                learned(Known { next: known, horizon: now.horizon });
+            }
+        }
+    })
+}
+
+/// What is known where two streams meet: the smaller of both, epoch by epoch.
+pub(crate) fn meet<'scope>(
+    first: StreamVec<'scope, Epoch, Progress>,
+    second: StreamVec<'scope, Epoch, Progress>,
+) -> StreamVec<'scope, Epoch, Progress> {
+    type Builder = CapacityContainerBuilder<Vec<Progress>>;
+    first.binary_frontier::<_, Builder, _, _, _, _>(second, Pipeline, Pipeline, "meet", |_, _| {
+        let mut open: BTreeMap<Epoch, (_, [Option<Progress>; 2])> = BTreeMap::new();
+        let mut sides = [Progress::START; 2];
+        let mut now = Progress::START;
+        move |(first, first_frontier), (second, second_frontier), output| {
+            first.for_each_time(|time, batches| {
+                let stash = open
+                    .entry(*time.time())
+                    .or_insert_with(|| (time.retain(output.output_index()), [None; 2]));
+                stash.1[0] = batches.flat_map(|batch| batch.drain(..)).last().or(stash.1[0]);
+            });
+            second.for_each_time(|time, batches| {
+                let stash = open
+                    .entry(*time.time())
+                    .or_insert_with(|| (time.retain(output.output_index()), [None; 2]));
+                stash.1[1] = batches.flat_map(|batch| batch.drain(..)).last().or(stash.1[1]);
+            });
+            while let Some(earliest) = open.first_entry() {
+                let epoch = earliest.key();
+                if first_frontier.less_equal(epoch) || second_frontier.less_equal(epoch) {
+                    break;
+                }
+                let (capability, news) = earliest.remove();
+                for (side, new) in sides.iter_mut().zip(news) {
+                    *side = new.unwrap_or(*side);
+                }
+                let met = sides[0].meet(sides[1]);
+                if met != now {
+                    now = met;
+                    output.session(&capability).give(now);
+                }
+            }
+        }
+    })
+}
+
+/// What is known behind an operator that releases only what the horizon has passed.
+pub(crate) fn settled(
+    progress: StreamVec<'_, Epoch, Progress>,
+) -> StreamVec<'_, Epoch, Progress> {
+    use timely::dataflow::operators::vec::Map;
+    progress.map(Progress::settled)
+}

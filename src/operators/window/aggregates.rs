@@ -1,0 +1,342 @@
+//! The aggregates that come with the engine, and the builder that names them.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use super::{Aggregate, Extreme, Number};
+use crate::event::{Event, Position};
+use crate::state::State;
+
+/// Names aggregates over events of type `T`; the argument of
+/// [`WindowedStream::aggregate`](crate::WindowedStream::aggregate).
+#[derive(Debug)]
+pub struct Aggregates<T>(PhantomData<fn(&T)>);
+
+impl<T> Aggregates<T> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+
+    /// How many events there are.
+    pub fn count(&self) -> Count {
+        Count
+    }
+
+    /// The exact sum: of integers as `i128`, of floats rounded once, whatever the order.
+    pub fn sum<N: Number, F: Fn(&T) -> N + 'static>(&self, of: F) -> Sum<F> {
+        Sum(of)
+    }
+
+    /// The mean: of integers the exact quotient rounded once, of floats the exact sum by the count.
+    pub fn avg<N: Number, F: Fn(&T) -> N + 'static>(&self, of: F) -> Avg<F> {
+        Avg(of)
+    }
+
+    /// The smallest value.
+    pub fn min<V: Extreme, F: Fn(&T) -> V + 'static>(&self, of: F) -> Min<F> {
+        Min(of)
+    }
+
+    /// The largest value.
+    pub fn max<V: Extreme, F: Fn(&T) -> V + 'static>(&self, of: F) -> Max<F> {
+        Max(of)
+    }
+
+    /// The value of the first event in log order.
+    pub fn first<V: State, F: Fn(&T) -> V + 'static>(&self, of: F) -> First<F> {
+        First(of)
+    }
+
+    /// The value of the last event in log order.
+    pub fn last<V: State, F: Fn(&T) -> V + 'static>(&self, of: F) -> Last<F> {
+        Last(of)
+    }
+
+    /// How many events there are of each kind; kinds come out sorted.
+    pub fn count_by<V: State + Ord, F: Fn(&T) -> V + 'static>(&self, of: F) -> CountBy<F> {
+        CountBy(of)
+    }
+
+    /// A user's own aggregate.
+    pub fn custom<A: Aggregate<T>>(&self, aggregate: A) -> A {
+        aggregate
+    }
+
+    /// An own aggregate from closures: projection, neutral accumulator, addition, combination. The
+    /// laws of [`Aggregate`] hold for it too.
+    ///
+    /// # Example
+    /// ```
+    /// # use anabranch::prelude::*;
+    /// # use anabranch::testing;
+    /// testing::drive(|bits: EventStream<'_, u64>| {
+    ///     bits.key_by(|_| 0u8)
+    ///         .window(Tumbling::of(Duration::from_millis(10)))
+    ///         .aggregate(|a| a.fold(|bits| *bits, || 0u64, |acc, x| *acc |= x, |acc, x| *acc |= x))
+    ///         .emit_final()
+    ///         .map(|w| w.value)
+    /// })
+    /// .input([(1, 0b01), (2, 0b10)])
+    /// .expect([(9, 0b11)]);
+    /// ```
+    pub fn fold<I, Acc, P, N, F, M>(&self, input: P, init: N, add: F, merge: M) -> Fold<P, N, F, M>
+    where
+        I: State,
+        Acc: State,
+        P: Fn(&T) -> I + 'static,
+        N: Fn() -> Acc + 'static,
+        F: Fn(&mut Acc, I) + 'static,
+        M: Fn(&mut Acc, Acc) + 'static,
+    {
+        Fold { input, init, add, merge }
+    }
+}
+
+/// See [`Aggregates::count`].
+#[derive(Clone, Copy, Debug)]
+pub struct Count;
+
+impl<T> Aggregate<T> for Count {
+    type Input = ();
+    type Acc = u64;
+    type Out = u64;
+    #[inline]
+    fn input(&self, _: &T) {}
+    #[inline]
+    fn init(&self) -> u64 {
+        0
+    }
+    #[inline]
+    fn add(&self, acc: &mut u64, (): ()) {
+        *acc += 1;
+    }
+    #[inline]
+    fn merge(&self, acc: &mut u64, other: u64) {
+        *acc += other;
+    }
+    fn finish(&self, acc: &u64) -> u64 {
+        *acc
+    }
+}
+
+/// See [`Aggregates::sum`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sum<F>(F);
+
+impl<T, N: Number, F: Fn(&T) -> N + 'static> Aggregate<T> for Sum<F> {
+    type Input = N;
+    type Acc = N::Sum;
+    type Out = N::Total;
+    #[inline]
+    fn input(&self, value: &T) -> N {
+        (self.0)(value)
+    }
+    #[inline]
+    fn init(&self) -> N::Sum {
+        N::Sum::default()
+    }
+    #[inline]
+    fn add(&self, acc: &mut N::Sum, input: N) {
+        input.add_to(acc);
+    }
+    #[inline]
+    fn merge(&self, acc: &mut N::Sum, other: N::Sum) {
+        N::merge(acc, other);
+    }
+    fn finish(&self, acc: &N::Sum) -> N::Total {
+        N::total(acc)
+    }
+}
+
+/// See [`Aggregates::avg`].
+#[derive(Clone, Copy, Debug)]
+pub struct Avg<F>(F);
+
+impl<T, N: Number, F: Fn(&T) -> N + 'static> Aggregate<T> for Avg<F> {
+    type Input = N;
+    type Acc = (N::Sum, u64);
+    type Out = f64;
+    #[inline]
+    fn input(&self, value: &T) -> N {
+        (self.0)(value)
+    }
+    #[inline]
+    fn init(&self) -> (N::Sum, u64) {
+        (N::Sum::default(), 0)
+    }
+    #[inline]
+    fn add(&self, acc: &mut (N::Sum, u64), input: N) {
+        input.add_to(&mut acc.0);
+        acc.1 += 1;
+    }
+    #[inline]
+    fn merge(&self, acc: &mut (N::Sum, u64), other: (N::Sum, u64)) {
+        N::merge(&mut acc.0, other.0);
+        acc.1 += other.1;
+    }
+    fn finish(&self, acc: &(N::Sum, u64)) -> f64 {
+        N::mean(&acc.0, acc.1)
+    }
+}
+
+/// Aggregates that keep one of their inputs: `Option<input>`, replaced when a better one comes.
+macro_rules! keeps_one {
+    ($(#[$doc:meta])* $name:ident, $bound:ident, $better:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name<F>(F);
+
+        impl<T, V: $bound, F: Fn(&T) -> V + 'static> Aggregate<T> for $name<F> {
+            type Input = V;
+            type Acc = Option<V>;
+            type Out = V;
+            #[inline]
+            fn input(&self, value: &T) -> V {
+                (self.0)(value)
+            }
+            #[inline]
+            fn init(&self) -> Option<V> {
+                None
+            }
+            #[inline]
+            fn add(&self, acc: &mut Option<V>, input: V) {
+                let better: fn(&V, &V) -> bool = $better;
+                if acc.as_ref().is_none_or(|kept| better(&input, kept)) {
+                    *acc = Some(input);
+                }
+            }
+            #[inline]
+            fn merge(&self, acc: &mut Option<V>, other: Option<V>) {
+                if let Some(other) = other {
+                    Aggregate::<T>::add(self, acc, other);
+                }
+            }
+            fn finish(&self, acc: &Option<V>) -> V {
+                acc.clone().expect("a window that fires holds an event")
+            }
+        }
+    };
+}
+keeps_one!(
+    /// See [`Aggregates::min`].
+    Min, Extreme, |new, kept| kept.exceeds(new)
+);
+keeps_one!(
+    /// See [`Aggregates::max`].
+    Max, Extreme, |new, kept| new.exceeds(kept)
+);
+
+/// Aggregates that keep the value of one event, chosen by its place in the log.
+macro_rules! keeps_place {
+    ($(#[$doc:meta])* $name:ident, $better:tt) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name<F>(F);
+
+        impl<T, V: State, F: Fn(&T) -> V + 'static> Aggregate<T> for $name<F> {
+            type Input = (Position, V);
+            type Acc = Option<(Position, V)>;
+            type Out = V;
+            fn input(&self, _: &T) -> (Position, V) {
+                unreachable!("the engine asks for the input of the event, with its place")
+            }
+            #[inline]
+            fn input_of(&self, event: &Event<T>) -> (Position, V) {
+                (event.at, (self.0)(&event.value))
+            }
+            #[inline]
+            fn init(&self) -> Option<(Position, V)> {
+                None
+            }
+            #[inline]
+            fn add(&self, acc: &mut Option<(Position, V)>, input: (Position, V)) {
+                if acc.as_ref().is_none_or(|kept| input.0 $better kept.0) {
+                    *acc = Some(input);
+                }
+            }
+            #[inline]
+            fn merge(&self, acc: &mut Option<(Position, V)>, other: Option<(Position, V)>) {
+                if let Some(other) = other {
+                    Aggregate::<T>::add(self, acc, other);
+                }
+            }
+            fn finish(&self, acc: &Option<(Position, V)>) -> V {
+                acc.clone().expect("a window that fires holds an event").1
+            }
+        }
+    };
+}
+keeps_place!(
+    /// See [`Aggregates::first`].
+    First, <
+);
+keeps_place!(
+    /// See [`Aggregates::last`].
+    Last, >
+);
+
+/// See [`Aggregates::count_by`].
+#[derive(Clone, Copy, Debug)]
+pub struct CountBy<F>(F);
+
+impl<T, V: State + Ord, F: Fn(&T) -> V + 'static> Aggregate<T> for CountBy<F> {
+    type Input = V;
+    type Acc = BTreeMap<V, u64>;
+    type Out = BTreeMap<V, u64>;
+    fn input(&self, value: &T) -> V {
+        (self.0)(value)
+    }
+    fn init(&self) -> BTreeMap<V, u64> {
+        BTreeMap::new()
+    }
+    fn add(&self, acc: &mut BTreeMap<V, u64>, input: V) {
+        *acc.entry(input).or_default() += 1;
+    }
+    fn merge(&self, acc: &mut BTreeMap<V, u64>, other: BTreeMap<V, u64>) {
+        for (kind, count) in other {
+            *acc.entry(kind).or_default() += count;
+        }
+    }
+    fn finish(&self, acc: &BTreeMap<V, u64>) -> BTreeMap<V, u64> {
+        acc.clone()
+    }
+}
+
+/// See [`Aggregates::fold`].
+#[derive(Clone, Copy, Debug)]
+pub struct Fold<P, N, F, M> {
+    input: P,
+    init: N,
+    add: F,
+    merge: M,
+}
+
+impl<T, I, Acc, P, N, F, M> Aggregate<T> for Fold<P, N, F, M>
+where
+    I: State,
+    Acc: State,
+    P: Fn(&T) -> I + 'static,
+    N: Fn() -> Acc + 'static,
+    F: Fn(&mut Acc, I) + 'static,
+    M: Fn(&mut Acc, Acc) + 'static,
+{
+    type Input = I;
+    type Acc = Acc;
+    type Out = Acc;
+    fn input(&self, value: &T) -> I {
+        (self.input)(value)
+    }
+    fn init(&self) -> Acc {
+        (self.init)()
+    }
+    fn add(&self, acc: &mut Acc, input: I) {
+        (self.add)(acc, input);
+    }
+    fn merge(&self, acc: &mut Acc, other: Acc) {
+        (self.merge)(acc, other);
+    }
+    fn finish(&self, acc: &Acc) -> Acc {
+        acc.clone()
+    }
+}
+

@@ -1,0 +1,147 @@
+//! The stateful half of a window: accumulators by key and window, fired by the horizon.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::project::{Part, Share};
+use super::{Aggregate, Windowed};
+use crate::event::{Event, Position};
+use crate::observe::Metrics;
+use crate::operators::ByEpoch;
+use crate::state::{State, Table, stable_hash};
+use crate::time::{EventTime, Progress, Tumbling, Window};
+
+type Open<K, Acc> = Table<K, Acc>;
+
+/// Accumulators of all open windows.
+pub(super) struct FoldWindows<K, T, A: Aggregate<T>> {
+    windows: Tumbling,
+    aggregate: Rc<A>,
+    /// Open windows by their start, but for the one that was touched last.
+    open: BTreeMap<EventTime, Open<K, A::Acc>>,
+    recent: (Window, Open<K, A::Acc>),
+    /// The window that fires at the moment.
+    firing: Option<(Window, crate::state::Drain<K, A::Acc>)>,
+    metrics: Arc<Metrics>,
+    worker: usize,
+    told: (i64, i64),
+}
+
+const NOWHERE: Window = Window { start: EventTime::NEVER, end: EventTime::NEVER };
+
+impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
+    pub(super) fn new(
+        windows: Tumbling,
+        aggregate: Rc<A>,
+        metrics: &Arc<Metrics>,
+        worker: usize,
+    ) -> Self {
+        Self {
+            windows,
+            aggregate,
+            open: BTreeMap::new(),
+            recent: (NOWHERE, Table::default()),
+            firing: None,
+            metrics: Arc::clone(metrics),
+            worker,
+            told: (0, 0),
+        }
+    }
+
+    fn turn_to(&mut self, window: Window) {
+        let next = self.open.remove(&window.start).unwrap_or_default();
+        let (before, table) = std::mem::replace(&mut self.recent, (window, next));
+        if !table.is_empty() {
+            self.open.insert(before.start, table);
+        }
+    }
+
+    /// The next window to fire, if the horizon has reached its end.
+    fn next_to_fire(&mut self, horizon: EventTime) -> bool {
+        self.turn_to(NOWHERE);
+        let Some(first) = self.open.first_entry() else { return false };
+        let window = self.windows.window(*first.key());
+        if window.end > horizon {
+            return false;
+        }
+        self.firing = Some((window, first.remove().drain()));
+        true
+    }
+
+    fn tell(&mut self) {
+        let tables = || self.open.values();
+        let entries: usize = tables().map(Table::len).sum();
+        let bytes: usize = tables().map(Table::bytes).sum();
+        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let now = (signed(entries), signed(bytes));
+        let before = std::mem::replace(&mut self.told, now);
+        let metrics = self.metrics.worker(self.worker);
+        metrics.windows_open.fetch_add(now.0 - before.0, Relaxed);
+        metrics.state_bytes.fetch_add(now.1 - before.1, Relaxed);
+        let next_end = self.open.keys().next().map(|start| self.windows.window(*start).end);
+        metrics.next_end.store(next_end.unwrap_or(EventTime::END).millis(), Relaxed);
+    }
+}
+
+impl<K, T, A> ByEpoch for FoldWindows<K, T, A>
+where
+    K: State + Hash + Eq,
+    A: Aggregate<T>,
+    A::Out: State,
+{
+    type In = Share<K, A::Input, A::Acc>;
+    type Out = Event<Windowed<K, A::Out>>;
+
+    fn apply(&mut self, shares: &mut Vec<Self::In>, _: &mut Vec<Self::Out>) {
+        for share in shares.drain(..) {
+            let Share { key, at, part } = share;
+            let within = at >= self.recent.0.start && at < self.recent.0.end;
+            if !within {
+                self.turn_to(self.windows.window(at));
+            }
+            let aggregate = &*self.aggregate;
+            let hash = stable_hash(&key);
+            self.recent.1.upsert(hash, key, || aggregate.init(), |acc| match part {
+                Part::One(input) => aggregate.add(acc, input),
+                Part::Many(other) => aggregate.merge(acc, other),
+            });
+        }
+    }
+
+    fn advance(&mut self, progress: Progress, room: usize, out: &mut Vec<Self::Out>) -> bool {
+        loop {
+            let Some((window, table)) = &mut self.firing else {
+                if self.next_to_fire(progress.horizon) {
+                    continue;
+                }
+                self.tell();
+                return false;
+            };
+            while out.len() < room {
+                let Some((key, acc)) = table.next() else { break };
+                let value = self.aggregate.finish(&acc);
+                let at = position(window, &key);
+                out.push(Event { at, value: Windowed { key, window: *window, value } });
+            }
+            if table.len() > 0 {
+                return true;
+            }
+            self.firing = None;
+        }
+    }
+}
+
+/// A result stands at the last moment of its window; keys stand in the order of their hashes.
+fn position(window: &Window, key: &impl Hash) -> Position {
+    let hash = stable_hash(key);
+    Position {
+        time: window.end.minus(1),
+        source: 0,
+        partition: u32::try_from(crate::state::slot(hash)).unwrap_or(0),
+        offset: hash,
+        index: 0,
+    }
+}

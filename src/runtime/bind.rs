@@ -1,0 +1,170 @@
+//! From a port and a URI to a connector.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::settings::{Bound, Settings, nearest};
+use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source};
+use crate::connectors::{StderrSink, StdinSource, StdoutSink};
+use crate::error::{Error, Result};
+use crate::stream::{Description, Port, PortKind};
+
+type Bindings = (Vec<Arc<dyn Source>>, Vec<Arc<dyn Sink>>);
+
+/// Binds every port that the job declares.
+///
+/// # Errors
+/// Lists ports that nothing binds, and bindings that no port asks for.
+pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) -> Result<Bindings> {
+    let ports = |kind| description.ports.iter().filter(move |port: &&Port| port.kind == kind);
+    let given = [
+        (PortKind::Source, settings.sources.keys().collect::<Vec<_>>()),
+        (PortKind::Sink, settings.sinks.keys().collect()),
+    ];
+    for (kind, names) in given {
+        for name in names {
+            if !ports(kind).any(|port| port.name == *name) {
+                let hint = nearest(name, ports(kind).map(|port| port.name.as_str()));
+                let kind = if kind == PortKind::Source { "source" } else { "sink" };
+                return Err(Error::usage(format!("the job has no {kind} `{name}`{hint}")));
+            }
+        }
+    }
+    let (mut sources, mut sinks, mut unbound) = (Vec::new(), Vec::new(), Vec::new());
+    for port in &description.ports {
+        let bound = match port.kind {
+            PortKind::Source => source(job, port, settings)?.map(|source| sources.push(source)),
+            PortKind::Sink => sink(job, port, settings)?.map(|sink| sinks.push(sink)),
+        };
+        if bound.is_none() {
+            unbound.push(match port.kind {
+                PortKind::Source => format!("--source {}=URI", port.name),
+                PortKind::Sink => format!("--sink {}=URI", port.name),
+            });
+        }
+    }
+    if !unbound.is_empty() {
+        return Err(Error::usage(format!(
+            "ports are not bound: {} (or --output-dir DIR for all sinks, or --bootstrap HOST:PORT \
+             for all ports)",
+            unbound.join(" ")
+        )));
+    }
+    check_distinct(&sinks)?;
+    Ok((sources, sinks))
+}
+
+/// Two sinks that write to the same place would mix their lines, or replace each other.
+fn check_distinct(sinks: &[Arc<dyn Sink>]) -> Result {
+    let shared = |name: &str| name.starts_with("file:") || name.starts_with("kafka:");
+    let mut names: Vec<_> = sinks.iter().map(|sink| sink.describe()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1] && shared(&pair[0])) {
+        Some(pair) => Err(Error::usage(format!("two sinks are bound to {}", pair[0]))),
+        None => Ok(()),
+    }
+}
+
+fn source(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Source>>> {
+    match settings.sources.get(&port.name) {
+        Some(Bound::To(source)) => return Ok(Some(Arc::clone(source))),
+        Some(Bound::Uri(uri)) => return source_of(job, port, uri, settings).map(Some),
+        None => {}
+    }
+    match (&settings.bootstrap, &port.topic) {
+        (Some(_), Some(topic)) => {
+            source_of(job, port, &format!("kafka:{topic}"), settings).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn sink(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Sink>>> {
+    match settings.sinks.get(&port.name) {
+        Some(Bound::To(sink)) => return Ok(Some(Arc::clone(sink))),
+        Some(Bound::Uri(uri)) => return sink_of(job, port, uri, settings).map(Some),
+        None => {}
+    }
+    if let Some(dir) = &settings.output_dir {
+        let path = dir.join(format!("{}.jsonl", port.name));
+        return Ok(Some(Arc::new(file_sink(&path, settings))));
+    }
+    match (&settings.bootstrap, &port.topic) {
+        (Some(_), Some(topic)) => {
+            // The topics of letters belong to the job.
+            let topic = topic.replace('*', job);
+            sink_of(job, port, &format!("kafka:{topic}"), settings).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn file_sink(path: &Path, settings: &Settings) -> FileSink {
+    FileSink::new(path, settings.overwrite)
+}
+
+/// A URI in its parts: scheme, path, and what follows a question mark.
+struct Uri<'a> {
+    scheme: &'a str,
+    path: &'a str,
+    options: Vec<(&'a str, &'a str)>,
+}
+
+fn parse<'a>(port: &Port, uri: &'a str) -> Result<Uri<'a>> {
+    if uri == "-" {
+        return Ok(Uri { scheme: "-", path: "", options: Vec::new() });
+    }
+    let broken = || {
+        let why = format!("port `{}`: expected SCHEME:PATH or -, found `{uri}`", port.name);
+        Error::usage(why)
+    };
+    let (scheme, rest) = uri.split_once(':').ok_or_else(broken)?;
+    if !matches!(scheme, "kafka") {
+        return Ok(Uri { scheme, path: rest, options: Vec::new() }); // a path may hold anything
+    }
+    let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let options = options.split('&').filter(|option| !option.is_empty());
+    let options = options.map(|option| option.split_once('=').ok_or_else(broken));
+    Ok(Uri { scheme, path, options: options.collect::<Result<_>>()? })
+}
+
+fn source_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Arc<dyn Source>> {
+    let uri = parse(port, text)?;
+    match uri.scheme {
+        "file" if !uri.path.is_empty() => Ok(Arc::new(FileSource::new(uri.path))),
+        "-" => Ok(Arc::new(StdinSource::new())),
+        "kafka" => kafka_source(job, port, &uri, settings),
+        _ => Err(unknown(port, text, "file:PATH, kafka:TOPIC or - (standard input)")),
+    }
+}
+
+fn sink_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Arc<dyn Sink>> {
+    let uri = parse(port, text)?;
+    match uri.scheme {
+        "file" if !uri.path.is_empty() => {
+            Ok(Arc::new(file_sink(Path::new(uri.path), settings)))
+        }
+        "-" => Ok(Arc::new(StdoutSink::new())),
+        "stderr" => Ok(Arc::new(StderrSink::new())),
+        "null" => Ok(Arc::new(NullSink::new())),
+        "kafka" => kafka_sink(job, port, &uri, settings),
+        _ => {
+            let schemes = "file:PATH, kafka:TOPIC, - (standard output), stderr: or null:";
+            Err(unknown(port, text, schemes))
+        }
+    }
+}
+
+fn unknown(port: &Port, uri: &str, expected: &str) -> Error {
+    Error::usage(format!("port `{}`: expected {expected}, found `{uri}`", port.name))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka_source(_: &str, port: &Port, _: &Uri<'_>, _: &Settings) -> Result<Arc<dyn Source>> {
+    Err(Error::usage(format!("port `{}`: this program was built without Kafka", port.name)))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka_sink(_: &str, port: &Port, _: &Uri<'_>, _: &Settings) -> Result<Arc<dyn Sink>> {
+    Err(Error::usage(format!("port `{}`: this program was built without Kafka", port.name)))
+}

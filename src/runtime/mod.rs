@@ -1,0 +1,13 @@
+//! Runs a job: settings become a plan, the plan's connectors are opened, every worker builds the
+//! dataflow and drives it until it is complete, stopped or faulty.
+
+mod bind;
+mod build;
+mod plan;
+mod settings;
+mod worker;
+
+pub(crate) use build::{Describe, describe};
+pub(crate) use plan::Plan;
+pub use settings::{DeadLimit, Settings};
+pub(crate) use worker::{Run, run};

@@ -1,0 +1,66 @@
+//! A plan: settings that were held against what the job declares. Nothing invalid travels further.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::settings::{DeadLimit, Settings};
+use super::{Describe, bind, describe};
+use crate::connectors::{Sink, Source, Tuning};
+use crate::error::{Error, Result};
+
+/// Everything that a run needs.
+pub(crate) struct Plan {
+    pub(crate) job: Arc<Describe>,
+    pub(crate) workers: usize,
+    /// In the order of the job's ports.
+    pub(crate) sources: Vec<Arc<dyn Source>>,
+    pub(crate) sinks: Vec<Arc<dyn Sink>>,
+    pub(crate) params: Arc<BTreeMap<String, String>>,
+    pub(crate) tuning: Tuning,
+    pub(crate) dead_limit: DeadLimit,
+    pub(crate) round_trip: bool,
+    pub(crate) buffer_bytes: usize,
+}
+
+impl Plan {
+    /// Holds `settings` against what `job` declares.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) that names the port, parameter or flag.
+    pub(crate) fn new(name: &str, job: &Arc<Describe>, settings: Settings) -> Result<Self> {
+        let params = Arc::new(settings.params.clone());
+        let description = describe(job, &params)?;
+        let known = |name: &String| description.params.iter().any(|param| param.name == *name);
+        if let Some(unknown) = params.keys().find(|name| !known(name)) {
+            let names = description.params.iter().map(|param| param.name.as_str());
+            let hint = crate::runtime::settings::nearest(unknown, names);
+            return Err(Error::usage(format!("unknown parameter `{unknown}`{hint}")));
+        }
+        let workers = settings.worker_count()?;
+        let (sources, sinks) = bind::bind(name, &description, &settings)?;
+        let ports = description.ports.len();
+        let mut tuning = Tuning::within(settings.buffer_bytes, workers, ports);
+        tuning.idle_timeout = settings.idle_timeout;
+        tuning.max_ahead = settings.max_ahead;
+        if let Some(cut) = settings.cut {
+            (tuning.cut, tuning.jitter) = cut;
+        }
+        Ok(Self {
+            job: Arc::clone(job),
+            workers,
+            sources,
+            sinks,
+            params,
+            tuning,
+            dead_limit: settings.dead_limit,
+            round_trip: settings.round_trip,
+            buffer_bytes: settings.buffer_bytes,
+        })
+    }
+
+    /// Whether every source ends by itself.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.sources.iter().all(|source| source.bounded())
+    }
+
+}

@@ -1,0 +1,242 @@
+//! What somebody wants of a run; not checked yet.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connectors::{Cut, Sink, Source, Start};
+use crate::error::{Error, Result};
+
+/// How many dead letters are too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum DeadLimit {
+    /// When the first 1,000 records are all dead letters.
+    #[default]
+    AllOfFirstThousand,
+    /// More than so many.
+    Count(u64),
+    /// More than this share of 100, from the thousandth record on.
+    Percent(f64),
+    /// None.
+    Off,
+}
+
+/// A port's binding: a connector, or a URI that names one.
+pub(crate) enum Bound<C: ?Sized> {
+    To(Arc<C>),
+    Uri(String),
+}
+
+impl<C: ?Sized> Clone for Bound<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::To(connector) => Self::To(Arc::clone(connector)),
+            Self::Uri(uri) => Self::Uri(uri.clone()),
+        }
+    }
+}
+
+/// Settings of a run. A job adds what it needs; what is missing is an error at start.
+#[derive(Clone, Default)]
+pub struct Settings {
+    pub(crate) workers: Option<usize>,
+    pub(crate) sources: BTreeMap<String, Bound<dyn Source>>,
+    pub(crate) sinks: BTreeMap<String, Bound<dyn Sink>>,
+    pub(crate) output_dir: Option<PathBuf>,
+    pub(crate) bootstrap: Option<String>,
+    pub(crate) bounded: bool,
+    pub(crate) start: Start,
+    pub(crate) params: BTreeMap<String, String>,
+    /// Port (none: all), key, value.
+    pub(crate) properties: Vec<(Option<String>, String, String)>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_ahead: Option<Duration>,
+    pub(crate) dead_limit: DeadLimit,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) overwrite: bool,
+    pub(crate) cut: Option<(Cut, Option<u64>)>,
+    pub(crate) round_trip: bool,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("workers", &self.workers)
+            .field("sources", &self.sources.keys())
+            .field("sinks", &self.sinks.keys())
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// The defaults: a worker for each core, an idle time-out of 10 s, 10 minutes of being ahead.
+    pub fn new() -> Self {
+        Self {
+            idle_timeout: Some(Duration::from_secs(10)),
+            max_ahead: Some(Duration::from_mins(10)),
+            buffer_bytes: 128 << 20,
+            ..Self::default()
+        }
+    }
+
+    /// Worker threads. Default: the cores that this process may use.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Binds the source port `port`.
+    #[must_use]
+    pub fn bind_source(mut self, port: &str, source: impl Source + 'static) -> Self {
+        self.sources.insert(port.to_owned(), Bound::To(Arc::new(source)));
+        self
+    }
+
+    /// Binds the sink port `port`.
+    #[must_use]
+    pub fn bind_sink(mut self, port: &str, sink: impl Sink + 'static) -> Self {
+        self.sinks.insert(port.to_owned(), Bound::To(Arc::new(sink)));
+        self
+    }
+
+    /// Binds the source port `port` to `SCHEME:PATH[?KEY=VALUE&..]`.
+    #[must_use]
+    pub fn source_uri(mut self, port: &str, uri: &str) -> Self {
+        self.sources.insert(port.to_owned(), Bound::Uri(uri.to_owned()));
+        self
+    }
+
+    /// Binds the sink port `port` to `SCHEME:PATH[?KEY=VALUE&..]`.
+    #[must_use]
+    pub fn sink_uri(mut self, port: &str, uri: &str) -> Self {
+        self.sinks.insert(port.to_owned(), Bound::Uri(uri.to_owned()));
+        self
+    }
+
+    /// Every sink that is not bound otherwise becomes `DIR/NAME.jsonl`.
+    #[must_use]
+    pub fn output_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.output_dir = Some(dir.into());
+        self
+    }
+
+    /// Every port that is not bound otherwise becomes its default topic on this broker.
+    #[must_use]
+    pub fn bootstrap(mut self, servers: &str) -> Self {
+        self.bootstrap = Some(servers.to_owned());
+        self
+    }
+
+    /// Kafka sources end at the end offsets that they have at start.
+    #[must_use]
+    pub fn bounded(mut self, bounded: bool) -> Self {
+        self.bounded = bounded;
+        self
+    }
+
+    /// Where Kafka sources start.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets the job's parameter `name`.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.params.insert(name.replace('_', "-"), value.to_owned());
+        self
+    }
+
+    /// Sets a property of the Kafka client, for one port or for all.
+    #[must_use]
+    pub fn property(mut self, port: Option<&str>, key: &str, value: &str) -> Self {
+        self.properties.push((port.map(str::to_owned), key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// After how much silence a live partition stops holding the watermark; `None`: never.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How far past the stamp of its own record an event time may lie; `None`: any.
+    #[must_use]
+    pub fn max_ahead(mut self, ahead: Option<Duration>) -> Self {
+        self.max_ahead = ahead;
+        self
+    }
+
+    /// How many dead letters are too many.
+    #[must_use]
+    pub fn max_dead(mut self, limit: DeadLimit) -> Self {
+        self.dead_limit = limit;
+        self
+    }
+
+    /// Bytes for all buffers between sources and sinks. Default 128 MiB. State does not count.
+    #[must_use]
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = bytes;
+        self
+    }
+
+    /// Directory sinks may replace what is in the directory.
+    #[must_use]
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    pub(crate) fn worker_count(&self) -> Result<usize> {
+        match self.workers {
+            Some(workers @ 1..=256) => Ok(workers),
+            Some(workers) => {
+                let why = format!("workers: expected 1 to 256, found {workers}");
+                Err(Error::usage(why))
+            }
+            // Knows of cgroups and affinity.
+            None => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(256)),
+        }
+    }
+}
+
+/// ` (did you mean ..?)`, if a known name is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let close = |other: &&str| distance(name, other) <= 1 + name.len() / 4;
+    let near = known.filter(close).min_by_key(|other| distance(name, other));
+    near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"))
+}
+
+/// Edits that lead from one name to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_offered_and_a_far_one_is_not() {
+        let known = || ["size", "lag", "allowed-lateness"].into_iter();
+        assert_eq!(nearest("sise", known()), " (did you mean `size`?)");
+        assert_eq!(nearest("allowed-latenes", known()), " (did you mean `allowed-lateness`?)");
+        assert_eq!(nearest("colour", known()), "");
+    }
+}

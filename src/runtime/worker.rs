@@ -1,0 +1,146 @@
+//! The workers of a run: each builds the dataflow, and steps or parks until it is complete.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::dataflow::ProbeHandle;
+use timely::worker::Worker;
+
+use super::Plan;
+use super::build::{Built, Common, build};
+use crate::connectors::{Pace, Plugs};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{Board, Metrics, Summary};
+use crate::stream::Control;
+use crate::time::Epoch;
+
+/// A worker that nobody wakes looks around after this long.
+const PARK: Duration = Duration::from_millis(250);
+
+/// The handles of a run: to watch it and to stop it.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) control: Arc<Control>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) board: Arc<Board>,
+}
+
+impl Run {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let metrics = Arc::new(Metrics::new(plan.workers));
+        Self { control: Arc::default(), metrics, board: Arc::default() }
+    }
+}
+
+/// Runs `plan` until its sources have ended, it is stopped, or it fails.
+///
+/// # Errors
+/// The first operating error of any worker; a panic, with the operator's name; an interrupted
+/// bounded run.
+pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
+    for source in &plan.sources {
+        source.prepare()?;
+    }
+    for sink in &plan.sinks {
+        sink.prepare()?;
+    }
+    let bounded = plan.is_bounded();
+    let sinks = plan.sinks.clone();
+    let outcome = execute(plan, run);
+    let fault = run.control.take_fault();
+    let stopped = run.control.is_stopping() && bounded;
+    let complete = outcome.is_ok() && fault.is_none() && !stopped;
+    for sink in &sinks {
+        let finished = sink.finish(complete);
+        if complete {
+            finished?;
+        }
+    }
+    match fault {
+        Some(fault) => Err(fault),
+        None => outcome.map(|()| Summary::of(&run.metrics)),
+    }
+}
+
+fn execute(plan: Plan, run: &Run) -> Result {
+    let workers = plan.workers;
+    let config = match workers {
+        1 => timely::Config::thread(),
+        _ => timely::Config::process(workers),
+    };
+    let common = Common {
+        control: Arc::clone(&run.control),
+        metrics: Arc::clone(&run.metrics),
+        board: Arc::clone(&run.board),
+        params: Arc::clone(&plan.params),
+        round_trip: plan.round_trip,
+        pressure: plan.buffer_bytes / 4 / workers,
+    };
+    let pace = Arc::new(Pace::new(plan.sources.len() * workers));
+    let guards = timely::execute(config, move |worker| {
+        let last = Rc::new(Cell::new("the start"));
+        let plugs = Rc::new(Plugs {
+            sources: plan.sources.clone(),
+            sinks: plan.sinks.clone(),
+            pace: Arc::clone(&pace),
+            tuning: plan.tuning.clone(),
+            unclosed: Cell::new(0),
+            doors: RefCell::default(),
+        });
+        let driven = catch_unwind(AssertUnwindSafe(|| {
+            let any: Rc<dyn Any> = Rc::clone(&plugs) as Rc<dyn Any>;
+            let built = worker.dataflow(|scope| build(scope, &*plan.job, &common, any))?;
+            let ran = catch_unwind(AssertUnwindSafe(|| drive(worker, &built, &plugs)));
+            last.set(built.shared.running.get());
+            ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        }));
+        match driven {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => common.control.fail(error),
+            Err(panic) => common.control.fail(panicked(last.get(), &*panic)),
+        }
+        if common.control.is_faulty() {
+            for dataflow in worker.installed_dataflows() {
+                worker.drop_dataflow(dataflow);
+            }
+        }
+    });
+    let ended = |why: String| Error::new(ErrorKind::Panic, why);
+    for worker in guards.map_err(ended)?.join() {
+        worker.map_err(ended)?;
+    }
+    Ok(())
+}
+
+/// Steps the worker until everything is written, or the run has failed.
+fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs) -> Result {
+    let Built { shared, probe, .. } = built;
+    let mut complete = first_open(probe);
+    while !shared.control.is_faulty() {
+        if probe.done() && plugs.unclosed.get() == 0 {
+            return Ok(());
+        }
+        worker.step_or_park(Some(PARK));
+        let now = first_open(probe);
+        if now != complete {
+            // An epoch is complete: doors may open another.
+            complete = now;
+            plugs.doors.borrow().iter().for_each(timely::scheduling::Activator::activate);
+        }
+    }
+    Ok(())
+}
+
+fn first_open(probe: &ProbeHandle<Epoch>) -> Option<Epoch> {
+    probe.with_frontier(|frontier| frontier.first().copied())
+}
+
+fn panicked(operator: &str, panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    Error::new(ErrorKind::Panic, format!("operator `{operator}` panicked: {text}"))
+}

@@ -1,0 +1,29 @@
+//! Keyed state: what an operator may remember.
+//!
+//! Two shapes: [`Table`], entries by key, and [`TimeQueue`], what is held until a time. Both lie in
+//! memory, know how large they are, grow in small steps, and know which of their entries changed
+//! since the last checkpoint; so that an operator that keeps its state here is checkpointed
+//! without code of its own. A key has a [`slot`], and a slot a worker: both are stable, for they
+//! outlive the process.
+
+pub(crate) mod codec;
+mod hash;
+mod table;
+mod time_queue;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use hash::{StableHasher, stable_hash};
+pub(crate) use hash::{slot, worker_of};
+pub(crate) use table::{Drain, Table};
+pub(crate) use time_queue::TimeQueue;
+
+/// A value that can be kept in state and sent between workers.
+///
+/// Whatever serde can write and read back in a form that does not describe itself qualifies. The
+/// attributes `untagged`, `flatten` and `skip_serializing_if` do not survive that form: the test
+/// harness round-trips every value and names the type that does not come back.
+pub trait State: Serialize + DeserializeOwned + Clone + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Clone + Send + 'static> State for T {}

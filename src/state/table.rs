@@ -1,0 +1,398 @@
+//! Entries by key, packed: the entries lie in blocks that never move, and an index of eight bytes
+//! an entry finds them. So growth never copies an entry, a table costs its entries and little more
+//! at every size, and what a table holds comes out in the order in which it came in.
+
+use std::hash::Hash;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Indexed;
+
+use super::State;
+
+/// Entries of a block.
+const BLOCK: usize = 1024;
+/// A table beyond this many entries divides its index, so that no growth step takes long: at ten
+/// million entries a step rehashes 160,000 index words, about a millisecond.
+const DIVIDE_AT: usize = 16_384;
+const PARTS: usize = 64;
+
+#[derive(Clone, Debug)]
+struct Entry<K, V> {
+    key: K,
+    value: V,
+    /// The stamp of the last checkpoint interval in which it changed.
+    stamp: u32,
+}
+
+/// What the index knows of an entry: enough of its hash to rehash without a look at the entry.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    at: u32,
+}
+
+/// Which entries changed since the last checkpoint.
+#[derive(Clone, Debug)]
+struct Changes<K> {
+    stamp: u32,
+    touched: Vec<u32>,
+    removed: Vec<K>,
+}
+
+/// Values by key. See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Table<K, V> {
+    blocks: Vec<Vec<Entry<K, V>>>,
+    index: Vec<HashTable<Place>>,
+    len: usize,
+    changes: Option<Changes<K>>,
+}
+
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+#[inline]
+fn low(hash: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+    let low = hash as u32;
+    low
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { blocks: Vec::new(), index: vec![HashTable::new()], len: 0, changes: None }
+    }
+}
+
+impl<K: State + Hash + Eq, V: State> Table<K, V> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of memory it takes, without what keys and values hold elsewhere.
+    pub(crate) fn bytes(&self) -> usize {
+        let first = self.blocks.first().map_or(0, Vec::capacity);
+        let entries = first + self.blocks.len().saturating_sub(1) * BLOCK;
+        let index: usize = self.index.iter().map(HashTable::allocation_size).sum();
+        let list = self.blocks.capacity() * size_of::<Vec<Entry<K, V>>>();
+        entries * size_of::<Entry<K, V>>() + index + list
+    }
+
+    /// Remembers from now on which entries change.
+    #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints call it"))]
+    pub(crate) fn track_changes(&mut self) {
+        self.changes = Some(Changes { stamp: 1, touched: Vec::new(), removed: Vec::new() });
+    }
+
+    /// Hands each entry that changed since the last call to `each` (`None`: it was removed), and
+    /// begins anew.
+    #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints call it"))]
+    pub(crate) fn take_changes(&mut self, mut each: impl FnMut(&K, Option<&V>)) {
+        let Some(mut changes) = self.changes.take() else { return };
+        // Removals first: an entry may have come again since.
+        changes.removed.drain(..).for_each(|key| each(&key, None));
+        for at in changes.touched.drain(..) {
+            let (block, nth) = (at as usize / BLOCK, at as usize % BLOCK);
+            let Some(entry) = self.blocks.get_mut(block).and_then(|block| block.get_mut(nth))
+            else {
+                continue; // it moved into a hole, and was noted there again
+            };
+            if entry.stamp == changes.stamp {
+                entry.stamp = 0;
+                each(&entry.key, Some(&entry.value));
+            }
+        }
+        changes.stamp = changes.stamp.wrapping_add(1).max(1);
+        self.changes = Some(changes);
+    }
+
+    /// The value of `key`, whose stable hash is `hash`.
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&V> {
+        let Self { blocks, index, .. } = self;
+        let part = &index[part_of(hash, index.len())];
+        let place = part.find(spread(low(hash)), same(blocks, hash, key))?;
+        Some(&entry(blocks, place.at).value)
+    }
+
+    /// Changes the value of `key`; an absent one is first made by `absent`.
+    #[inline]
+    pub(crate) fn upsert(
+        &mut self,
+        hash: u64,
+        key: K,
+        absent: impl FnOnce() -> V,
+        change: impl FnOnce(&mut V),
+    ) {
+        if self.len == DIVIDE_AT && self.index.len() == 1 {
+            self.divide();
+        }
+        let Self { blocks, index, len, changes } = self;
+        let parts = index.len();
+        let part = &mut index[part_of(hash, parts)];
+        let found =
+            part.entry(spread(low(hash)), same(blocks, hash, &key), |place| spread(place.hash));
+        let at = match found {
+            Indexed::Occupied(place) => place.get().at,
+            Indexed::Vacant(vacant) => {
+                let at = u32::try_from(*len).expect("fewer than 2^32 entries");
+                vacant.insert(Place { hash: low(hash), at });
+                push(blocks, Entry { key, value: absent(), stamp: 0 });
+                *len += 1;
+                at
+            }
+        };
+        let entry = &mut blocks[at as usize / BLOCK][at as usize % BLOCK];
+        change(&mut entry.value);
+        if let Some(changes) = changes {
+            note(changes, &mut entry.stamp, at);
+        }
+    }
+
+    /// Takes `key` out.
+    pub(crate) fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
+        let Self { blocks, index, len, changes } = self;
+        let parts = index.len();
+        let part = &mut index[part_of(hash, parts)];
+        let place = part.find_entry(spread(low(hash)), same(blocks, hash, key)).ok()?;
+        let (place, _) = place.remove();
+        *len -= 1;
+        let last = pop(blocks);
+        if let Some(changes) = changes {
+            changes.removed.push(key.clone());
+        }
+        let last_at = u32::try_from(*len).expect("fewer than 2^32 entries");
+        if place.at == last_at {
+            return Some(last.value);
+        }
+        // The last entry moves into the hole.
+        let moved_hash = super::stable_hash(&last.key);
+        let part = &mut index[part_of(moved_hash, parts)];
+        let moved = part
+            .find_mut(spread(low(moved_hash)), |other| other.at == last_at)
+            .expect("every entry is in the index");
+        moved.at = place.at;
+        let hole = &mut blocks[place.at as usize / BLOCK][place.at as usize % BLOCK];
+        let removed = std::mem::replace(hole, last);
+        if let Some(changes) = changes
+            && hole.stamp == changes.stamp
+        {
+            changes.touched.push(place.at);
+        }
+        Some(removed.value)
+    }
+
+    /// Looks at `some` entries from where the last call stopped, around and around, and takes out
+    /// those that are not to be kept.
+    pub(crate) fn sweep(
+        &mut self,
+        cursor: &mut usize,
+        some: usize,
+        mut keep: impl FnMut(&K, &V) -> bool,
+    ) {
+        for _ in 0..some.min(self.len) {
+            if *cursor >= self.len {
+                *cursor = 0;
+            }
+            let at = u32::try_from(*cursor).expect("fewer than 2^32 entries");
+            let looked_at = entry(&self.blocks, at);
+            if keep(&looked_at.key, &looked_at.value) {
+                *cursor += 1;
+                continue;
+            }
+            // Another entry moves to this place and is looked at next.
+            let key = looked_at.key.clone();
+            self.remove(super::stable_hash(&key), &key);
+            if self.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Everything in it, in the order in which it came (as far as nothing was removed). Memory is
+    /// let go block by block.
+    pub(crate) fn drain(self) -> Drain<K, V> {
+        Drain { left: self.len, blocks: self.blocks.into_iter(), block: Vec::new().into_iter() }
+    }
+
+    fn divide(&mut self) {
+        let whole = std::mem::replace(
+            &mut self.index,
+            (0..PARTS).map(|_| HashTable::with_capacity(DIVIDE_AT / PARTS)).collect(),
+        );
+        for place in whole.into_iter().flatten() {
+            let hash = super::stable_hash(&entry(&self.blocks, place.at).key);
+            let part = &mut self.index[part_of(hash, PARTS)];
+            part.insert_unique(spread(place.hash), place, |place| spread(place.hash));
+        }
+    }
+}
+
+#[inline]
+fn part_of(hash: u64, parts: usize) -> usize {
+    (hash >> 34) as usize & (parts - 1)
+}
+
+#[inline]
+fn entry<K, V>(blocks: &[Vec<Entry<K, V>>], at: u32) -> &Entry<K, V> {
+    &blocks[at as usize / BLOCK][at as usize % BLOCK]
+}
+
+#[inline]
+fn same<'a, K: Eq, V>(
+    blocks: &'a [Vec<Entry<K, V>>],
+    hash: u64,
+    key: &'a K,
+) -> impl Fn(&Place) -> bool + 'a {
+    move |place| place.hash == low(hash) && entry(blocks, place.at).key == *key
+}
+
+/// The first block grows as any vector, so that a small table is small; later ones come whole.
+#[inline]
+fn push<K, V>(blocks: &mut Vec<Vec<Entry<K, V>>>, entry: Entry<K, V>) {
+    match blocks.last_mut() {
+        Some(last) if last.len() < BLOCK => last.push(entry),
+        Some(_) => {
+            let mut block = Vec::with_capacity(BLOCK);
+            block.push(entry);
+            blocks.push(block);
+        }
+        None => blocks.push(vec![entry]),
+    }
+}
+
+fn pop<K, V>(blocks: &mut Vec<Vec<Entry<K, V>>>) -> Entry<K, V> {
+    let last = blocks.last_mut().expect("the table is not empty");
+    let entry = last.pop().expect("no block is empty");
+    if last.is_empty() {
+        blocks.pop();
+    }
+    entry
+}
+
+#[inline]
+fn note<K>(changes: &mut Changes<K>, stamp: &mut u32, at: u32) {
+    if *stamp != changes.stamp {
+        *stamp = changes.stamp;
+        changes.touched.push(at);
+    }
+}
+
+/// The entries of a table that is no more.
+#[derive(Debug)]
+pub(crate) struct Drain<K, V> {
+    left: usize,
+    blocks: std::vec::IntoIter<Vec<Entry<K, V>>>,
+    block: std::vec::IntoIter<Entry<K, V>>,
+}
+
+impl<K, V> Drain<K, V> {
+    /// Entries that are still in it.
+    pub(crate) fn len(&self) -> usize {
+        self.left
+    }
+}
+
+impl<K, V> Iterator for Drain<K, V> {
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        loop {
+            if let Some(entry) = self.block.next() {
+                self.left -= 1;
+                return Some((entry.key, entry.value));
+            }
+            self.block = self.blocks.next()?.into_iter();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stable_hash;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn add(table: &mut Table<u32, u64>, key: u32, by: u64) {
+        table.upsert(stable_hash(&key), key, || 0, |value| *value += by);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map_that_knows_what_changed(
+            steps in prop::collection::vec((0u32..300, 0u8..10), 0..2_000),
+        ) {
+            let (mut table, mut model) = (Table::default(), BTreeMap::new());
+            table.track_changes();
+            let (mut copy, mut dirty) = (BTreeMap::new(), BTreeSet::new());
+            for (key, step) in steps {
+                match step {
+                    0..7 => {
+                        add(&mut table, key, 3);
+                        *model.entry(key).or_insert(0) += 3;
+                        dirty.insert(key);
+                    }
+                    7 | 8 => {
+                        let removed = table.remove(stable_hash(&key), &key);
+                        prop_assert_eq!(removed, model.remove(&key));
+                        dirty.insert(key);
+                    }
+                    _ => {
+                        table.take_changes(|key, value| {
+                            assert!(dirty.contains(key), "{key} did not change");
+                            match value {
+                                Some(value) => copy.insert(*key, *value),
+                                None => copy.remove(key),
+                            };
+                        });
+                        dirty.clear();
+                        prop_assert_eq!(&copy, &model);
+                    }
+                }
+                prop_assert_eq!(table.get(stable_hash(&key), &key), model.get(&key));
+            }
+            prop_assert_eq!(table.len(), model.len());
+            prop_assert_eq!(table.drain().collect::<BTreeMap<_, _>>(), model);
+        }
+    }
+
+    #[test]
+    fn large_tables_divide_their_index_and_lose_nothing() {
+        let mut table = Table::default();
+        (0..100_000).for_each(|key| add(&mut table, key, u64::from(key)));
+        for key in (0..100_000).step_by(3) {
+            assert_eq!(table.remove(stable_hash(&key), &key), Some(u64::from(key)));
+        }
+        for key in 0..100_000u32 {
+            let expected = (key % 3 != 0).then_some(u64::from(key));
+            assert_eq!(table.get(stable_hash(&key), &key).copied(), expected);
+        }
+    }
+
+    #[test]
+    fn entries_come_out_as_they_came_in() {
+        let mut table = Table::default();
+        (0..5_000).rev().for_each(|key| add(&mut table, key, 1));
+        let keys: Vec<u32> = table.drain().map(|(key, _)| key).collect();
+        assert!(keys.iter().copied().eq((0..5_000).rev()));
+    }
+
+    #[test]
+    fn an_entry_costs_little_more_than_itself_at_every_size() {
+        for size in [10_000u32, 20_000, 100_000, 300_000, 1_000_000] {
+            let mut table = Table::<u32, [u64; 5]>::default();
+            (0..size).for_each(|key| {
+                table.upsert(stable_hash(&key), key, Default::default, |_| {});
+            });
+            let each = table.bytes() as f64 / f64::from(size);
+            assert!(each <= 76.0, "{size} entries of 48 bytes: {each:.1} bytes each");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What all steps of one worker's dataflow share.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+use timely::scheduling::Activator;
+
+use super::{Closings, Control, Description, Flow, Param, ParamText};
+use crate::error::{Error, Result};
+use crate::event::Letter;
+use crate::observe::{Board, Metrics, WorkerMetrics};
+use crate::time::Epoch;
+
+/// Streams of letters that nobody has taken yet.
+#[derive(Default)]
+pub(crate) struct Letters<'scope> {
+    pub(crate) late: Vec<Option<StreamVec<'scope, Epoch, Letter>>>,
+    pub(crate) dead: Vec<StreamVec<'scope, Epoch, Letter>>,
+}
+
+/// What the operators of one worker share while they run.
+pub(crate) struct Shared {
+    pub(crate) worker: usize,
+    pub(crate) workers: usize,
+    pub(crate) control: Arc<Control>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) pressure: Pressure,
+    /// What the connectors need to find their bindings; this layer does not know them.
+    pub(crate) plugs: Rc<dyn Any>,
+    /// Whether everything exchanged or kept is sent through the codec once: tests do.
+    pub(crate) round_trip: bool,
+    /// The operator that runs now, to be named should it panic.
+    pub(crate) running: Cell<&'static str>,
+}
+
+impl Shared {
+    pub(crate) fn count(&self) -> &WorkerMetrics {
+        self.metrics.worker(self.worker)
+    }
+}
+
+/// One worker's dataflow under construction.
+pub(crate) struct Context<'scope> {
+    pub(crate) scope: Scope<'scope, Epoch>,
+    /// Stands behind every sink.
+    pub(crate) probe: ProbeHandle<Epoch>,
+    pub(crate) params: Arc<BTreeMap<String, String>>,
+    pub(crate) description: RefCell<Description>,
+    pub(crate) letters: RefCell<Letters<'scope>>,
+    /// Each source, and when what it feeds can take no more.
+    pub(crate) doors: RefCell<Vec<(Arc<str>, Closings)>>,
+    pub(crate) shared: Rc<Shared>,
+}
+
+impl std::ops::Deref for Context<'_> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Context<'_> {
+    /// Notes that the description asks for nonsense; the job does not start.
+    pub(crate) fn refuse(&self, why: impl Into<String>) {
+        self.description.borrow_mut().errors.push(Error::usage(why));
+    }
+
+    /// Notes a step for `describe`.
+    pub(crate) fn step(&self, step: impl Into<String>) {
+        self.description.borrow_mut().steps.push(step.into());
+    }
+}
+
+impl Flow<'_> {
+    /// The job's parameter `name`, as set by `--set NAME=VALUE`, or `default`.
+    ///
+    /// # Errors
+    /// The value that was set cannot be read as the type of `default`, or the name was declared
+    /// with another default before.
+    ///
+    /// # Example
+    /// ```
+    /// # use anabranch::prelude::*;
+    /// fn describe(flow: &Flow<'_>) -> Result {
+    ///     let size = flow.param("size", Duration::from_mins(1), "length of a window")?;
+    ///     # assert_eq!(size, Duration::from_secs(60));
+    ///     # drop(flow.source::<i64>("in").json());
+    ///     Ok(())
+    /// }
+    /// # Job::new("params", describe).describe(&Settings::new()).unwrap();
+    /// ```
+    pub fn param<P: Param>(&self, name: &str, default: P, help: &str) -> Result<P> {
+        let name = name.replace('_', "-");
+        let text = ParamText {
+            name: name.clone(),
+            kind: P::KIND,
+            default: default.show(),
+            help: help.to_owned(),
+        };
+        self.cx.description.borrow_mut().declare(text)?;
+        match self.cx.params.get(&name) {
+            None => Ok(default),
+            Some(given) => P::parse(given).map_err(|why| {
+                Error::usage(format!("parameter `{name}`: expected {}, found `{given}`", P::KIND))
+                    .because(why)
+            }),
+        }
+    }
+}
+
+/// How much encoded output waits on this worker, and who waits for it to fall.
+///
+/// A stateful operator that fires stops while a sink is full, so that closing a large window costs
+/// a bounded buffer and not a copy of the window.
+#[derive(Default)]
+pub(crate) struct Pressure {
+    bytes: Cell<usize>,
+    limit: Cell<usize>,
+    waiting: RefCell<Vec<Activator>>,
+}
+
+impl Pressure {
+    pub(crate) fn with_limit(limit: usize) -> Self {
+        Self { limit: Cell::new(limit), ..Self::default() }
+    }
+
+    pub(crate) fn is_high(&self) -> bool {
+        self.bytes.get() > self.limit.get()
+    }
+
+    /// Wakes `activator` once, when it is low again.
+    pub(crate) fn wait(&self, activator: Activator) {
+        self.waiting.borrow_mut().push(activator);
+    }
+
+    /// `now` bytes wait where `before` did.
+    pub(crate) fn change(&self, before: usize, now: usize) {
+        self.bytes.set(self.bytes.get() + now - before);
+        if !self.is_high() {
+            self.waiting.borrow_mut().drain(..).for_each(|activator| activator.activate());
+        }
+    }
+}
