@@ -11,6 +11,9 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use zstd::bulk::Compressor;
 
+/// Five times as fast as the usual 6 for a sixth more bytes: a worker packs between its other work.
+const GZIP_LEVEL: u32 = 2;
+
 /// How the bytes of a file are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -80,7 +83,7 @@ impl Packer {
             Kind::Plain => return Ok(piece),
             Kind::Gzip => {
                 let packed = mem::take(&mut self.packed);
-                let mut encoder = GzEncoder::new(packed, Compression::default());
+                let mut encoder = GzEncoder::new(packed, Compression::new(GZIP_LEVEL));
                 encoder.write_all(piece)?;
                 self.packed = encoder.finish()?;
             }

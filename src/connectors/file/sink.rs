@@ -21,10 +21,9 @@ use super::pack::Packer;
 use crate::connectors::{Batch, Share, Sink, Style, Writer, Written};
 use crate::error::{Error, Result};
 
-/// How much a worker collects before it writes: enough to hide the system call.
+/// How much a worker collects before it writes: enough to hide the system call and, where each piece
+/// is packed for itself, to lose no ratio; not so much that packing it holds up the worker.
 const PIECE: usize = 256 << 10;
-/// The same where each piece is packed for itself: enough to lose no ratio.
-const PACKED_PIECE: usize = 1 << 20;
 /// A part file of this size is followed by the next one.
 const PART_BYTES: u64 = 64 << 20;
 
@@ -133,7 +132,7 @@ impl Sink for FileSink {
             }
         };
         let waits = packing != Packing::Plain;
-        let piece_bytes = if waits { PACKED_PIECE } else { PIECE }.min(share.buffer_bytes);
+        let piece_bytes = share.buffer_bytes.min(PIECE);
         let packer = packing.packer().map_err(about)?;
         Ok(Box::new(FileWriter {
             place,
