@@ -21,8 +21,8 @@ use super::pack::Packer;
 use crate::connectors::{Batch, Share, Sink, Style, Writer, Written};
 use crate::error::{Error, Result};
 
-/// How much a worker collects before it writes: enough to hide the system call and, where each piece
-/// is packed for itself, to lose no ratio; not so much that packing it holds up the worker.
+/// How much a worker collects before it writes: enough to hide the system call and, where each
+/// piece is packed for itself, to lose no ratio; not so much that packing it holds up the worker.
 const PIECE: usize = 256 << 10;
 /// A part file of this size is followed by the next one.
 const PART_BYTES: u64 = 64 << 20;

@@ -18,9 +18,9 @@ const PIECE_MIN: usize = 4 << 10;
 /// Lines of standard input: partition 0, named `-`.
 ///
 /// Lines are cut as those of files are, including those that are too long. The source counts as
-/// live, since nobody knows when it ends; yet it ends when the input does. Its buffers, the thread's
-/// included, take [`Share::buffer_bytes`], but 16 KiB at least and 1 MiB at most, and more only
-/// around a line that needs it.
+/// live, since nobody knows when it ends; yet it ends when the input does. Its buffers, with those
+/// of its thread, take [`Share::buffer_bytes`], but 16 KiB at least and 1 MiB at most, and more
+/// only around a line that needs it.
 ///
 /// # Errors
 /// An operating error with the number of the line when the system cannot read.

@@ -15,19 +15,21 @@ use crate::error::{Error, Result};
 const PIECE: usize = 256 << 10;
 
 /// Results as lines on standard output; diagnostics never go there.
-pub type StdoutSink = StreamSink<io::Stdout>;
-/// Results as lines on standard error.
-pub type StderrSink = StreamSink<io::Stderr>;
-
-/// Results as lines into a stream of bytes that all workers share.
 ///
-/// The lines of a batch stay together. They leave when an epoch is complete, or sooner when there
-/// are many. While nobody takes them, [`Written::Full`] is the answer; so not more than 256 KiB and
-/// a batch wait, and as much is being written. Null values are no lines.
+/// The lines of a batch stay together, and all workers share the stream. Lines leave when an epoch
+/// is complete, or sooner when there are many. While nobody takes them, [`Written::Full`] is the
+/// answer; so not more than 256 KiB and a batch wait, and as much is being written. Null values are
+/// no lines.
 ///
 /// # Errors
 /// An operating error when the other end is closed or the system cannot write. It comes with a
 /// later call than the one that gave the lines, with [`Writer::close`] at the latest.
+pub type StdoutSink = StreamSink<io::Stdout>;
+
+/// Results as lines on standard error, as [`StdoutSink`] writes them.
+pub type StderrSink = StreamSink<io::Stderr>;
+
+/// Results as lines into a stream of bytes that a thread writes.
 pub struct StreamSink<W> {
     outlet: Arc<Outlet>,
     /// Until the thread has it.
