@@ -49,8 +49,7 @@ impl Probe {
     pub(super) fn partitions(&self, topic: &str) -> Result<u32> {
         let client = &*self.client;
         let count = partitions(client.client(), topic, &self.options);
-        // Serves the log queue, so that the reason of a failure is known.
-        while client.poll(Duration::ZERO).is_some() {}
+        listen(client);
         count.map_err(|missing| missing.explain(topic, client.context(), &self.options))
     }
 
@@ -58,7 +57,7 @@ impl Probe {
     pub(super) fn look(&self, topic: &str, wait: Duration) -> Option<u32> {
         let client = &*self.client;
         let metadata = client.fetch_metadata(Some(topic), wait);
-        while client.poll(Duration::ZERO).is_some() {}
+        listen(client);
         let metadata = metadata.ok()?;
         let found = metadata
             .topics()
@@ -121,6 +120,14 @@ impl Probe {
             self.options.bootstrap
         ))
         .because(reason(cause))
+    }
+}
+
+/// Lets `client` say why something failed. A poll that handled a log line looks like one that found
+/// nothing, so their number is fixed.
+pub(super) fn listen(client: &BaseConsumer<Context>) {
+    for _ in 0..32 {
+        let _ = client.poll(Duration::ZERO);
     }
 }
 

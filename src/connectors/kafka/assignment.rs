@@ -74,7 +74,7 @@ impl Assignment {
         // A fetch starts at once only if the client knows the leader; else after half a second.
         let client = consumer.base.client();
         admin::partitions(client, &self.topic, &self.options).map_err(|missing| {
-            while consumer.base.poll(std::time::Duration::ZERO).is_some() {}
+            admin::listen(&consumer.base);
             missing.explain(&self.topic, client.context(), &self.options)
         })?;
 

@@ -104,9 +104,17 @@ impl KafkaOptions {
         config.set("isolation.level", "read_committed");
         self.default(&mut config, &["client.id"], &self.group);
         self.default(&mut config, &["socket.keepalive.enable"], "true");
+        // The first answer makes librdkafka drop the connection that it came by, in favour of one
+        // to the broker's proper name, and it waits for half of this between two connections.
+        self.default(&mut config, &["reconnect.backoff.ms"], "20");
         self.default(&mut config, &["reconnect.backoff.max.ms"], "1000");
         self.default(&mut config, &["log.connection.close"], "false");
-        config.set_log_level(RDKafkaLogLevel::Info);
+        let talks = self.properties.iter().any(|(name, _)| name == "debug");
+        config.set_log_level(if talks {
+            RDKafkaLogLevel::Debug
+        } else {
+            RDKafkaLogLevel::Info
+        });
         config
     }
 

@@ -91,12 +91,15 @@ impl Sink for KafkaSink {
         let nameless = || Error::usage(format!("`{}` is no name of a topic", self.topic));
         let topic = CString::new(&*self.topic).map_err(|_| nameless())?;
         let producer = Producer::new(base, &topic).ok_or_else(nameless)?;
-        // Makes the leaders known, too, and starts the request for the producer's id.
+        // Makes the leaders known too, and starts the request for the producer's id.
         let client = producer.base.client();
         let count = admin::partitions(client, &self.topic, &self.options).map_err(|missing| {
             while producer.serve(Duration::ZERO, |_| {}) {}
             missing.explain(&self.topic, client.context(), &self.options)
         })?;
+        // The first answer may come by a connection that ends with it, and the request for the id
+        // ends too; the second answer repeats the request, which else is repeated after 500 ms.
+        let _ = client.fetch_metadata(Some(&self.topic), self.options.broker_timeout);
         let outbox = Outbox::start(producer, &self.topic, count.cast_signed())?;
         self.outbox
             .set(outbox)
@@ -230,7 +233,9 @@ impl Writer for KafkaWriter {
             if now > seen {
                 (seen, waited) = (now, Duration::ZERO);
             } else if waited >= self.patience {
-                return Err(self.outbox.silent(self.records - now, self.patience));
+                return Err(self
+                    .outbox
+                    .silent(self.records - now, self.records, self.patience));
             }
             waited += self.tally.nap(NAP);
         }

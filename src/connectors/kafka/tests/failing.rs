@@ -90,6 +90,28 @@ fn a_missing_topic_comes_with_the_command_that_makes_it() {
     }
 }
 
+/// Deletes what lies before `offset`.
+fn delete(topic: &str, offset: i64) {
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, rdkafka::Offset::Offset(offset))
+        .unwrap();
+    let deleted = block_on(admin().delete_records(&list, &AdminOptions::new())).unwrap();
+    deleted.elements()[0].error().unwrap();
+}
+
+/// What partition 0 fails with, which it must do before it gives anything.
+fn failure(drive: &mut Drive) -> Error {
+    drive.look();
+    loop {
+        let mut records = Vec::new();
+        match drive.reader.fetch(0, 10, &mut records) {
+            Ok(fetched) => assert!(matches!(fetched, Fetched::Wait | Fetched::CaughtUp)),
+            Err(error) => return error,
+        }
+        drive.bell.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
 #[test]
 #[ignore = "needs a Kafka"]
 fn records_deleted_before_they_were_read_are_a_matter_of_state() {
@@ -100,22 +122,36 @@ fn records_deleted_before_they_were_read_are_a_matter_of_state() {
     write(&topic, 0, &items);
     let source = KafkaSource::new(topic.as_str(), options());
     source.prepare().unwrap();
-    let mut list = rdkafka::TopicPartitionList::new();
-    list.add_partition_offset(&topic, 0, rdkafka::Offset::Offset(5))
-        .unwrap();
-    block_on(admin().delete_records(&list, &AdminOptions::new())).unwrap();
+    delete(&topic, 5);
     let mut drive = Drive::open(&source, 0, 1);
-    drive.look();
-    let error = loop {
-        let mut records = Vec::new();
-        match drive.reader.fetch(0, 10, &mut records) {
-            Ok(fetched) => assert_eq!(fetched, Fetched::Wait),
-            Err(error) => break error,
-        }
-        drive.bell.recv_timeout(PATIENCE).unwrap();
-    };
+    let error = failure(&mut drive);
     eprintln!("{error}");
     // Nothing was read yet, so another start may find a first record.
     assert_eq!(error.kind(), ErrorKind::Operating);
     assert!(error.to_string().contains("no longer has offset 0"));
+}
+
+#[test]
+#[ignore = "needs a Kafka"]
+fn records_deleted_in_the_middle_of_a_run_are_a_matter_of_state() {
+    let topic = topic("fail-gap-later", 1, &[]);
+    let items: Vec<_> = (0..5)
+        .map(|n| item(None, Some(&n.to_string()), 7))
+        .collect();
+    write(&topic, 0, &items);
+    let (_source, mut drive) = Drive::new(&topic, options());
+    assert_eq!(drive.until(Fetched::CaughtUp)[0].len(), 5);
+    // An open transaction holds the reader where it is.
+    let writer = producer(&[("transactional.id", &topic)]);
+    writer.init_transactions(PATIENCE).unwrap();
+    writer.begin_transaction().unwrap();
+    for item in &items {
+        send(&writer, &topic, 0, item);
+    }
+    writer.flush(PATIENCE).unwrap();
+    delete(&topic, 8);
+    let error = failure(&mut drive);
+    eprintln!("{error}");
+    assert_eq!(error.kind(), ErrorKind::State);
+    assert!(error.to_string().contains("[0]` no longer has offset 5"));
 }

@@ -5,6 +5,7 @@
 //! and a close that lies; `failing`, a sentence that does not say what to do.
 
 mod failing;
+mod outage;
 mod reading;
 mod speed;
 mod writing;

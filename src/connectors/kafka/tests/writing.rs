@@ -2,7 +2,7 @@ use super::*;
 use crate::connectors::kafka::{KafkaSink, TopicLimits, murmur2};
 use crate::connectors::{Batch, Encoded, Sink, Writer, Written};
 
-fn add(batch: &mut Batch, item: &Item, partition: u32) {
+pub(super) fn add(batch: &mut Batch, item: &Item, partition: u32) {
     let mut put = |into: fn(&mut Batch) -> &mut Vec<u8>, bytes: &Option<Vec<u8>>| {
         bytes.as_ref().map(|bytes| {
             let all = into(batch);
