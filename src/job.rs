@@ -20,17 +20,19 @@ pub struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Job")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl Job {
     /// The job `name`, described by `describe`.
-    pub fn new(
-        name: &str,
-        describe: impl Fn(&Flow<'_>) -> Result + Send + Sync + 'static,
-    ) -> Self {
-        Self { name: Arc::from(name), describe: Arc::new(describe) }
+    pub fn new(name: &str, describe: impl Fn(&Flow<'_>) -> Result + Send + Sync + 'static) -> Self {
+        Self {
+            name: Arc::from(name),
+            describe: Arc::new(describe),
+        }
     }
 
     /// Its name.

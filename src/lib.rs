@@ -1,6 +1,8 @@
 //! Anabranch: stream processing on timely dataflow.
 #![doc = include_str!("../docs/crate.md")]
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod connectors;
 mod error;
 pub mod event;

@@ -142,9 +142,16 @@ impl<T> Door<T> {
         let clock = now();
         let first = self.state.epoch == Epoch::FIRST;
         for found in self.reader.discover()? {
-            self.board.name(self.source, found.partition, &self.port, &found.origin);
-            let doing = if first { Doing::Reading } else { Doing::Joining };
-            self.state.partitions.push(Partition::new(found, doing, clock));
+            self.board
+                .name(self.source, found.partition, &self.port, &found.origin);
+            let doing = if first {
+                Doing::Reading
+            } else {
+                Doing::Joining
+            };
+            self.state
+                .partitions
+                .push(Partition::new(found, doing, clock));
         }
         for partition in &mut self.state.partitions {
             partition.worth_asking = partition.doing != Doing::Ended;
@@ -153,7 +160,9 @@ impl<T> Door<T> {
             && complete.is_none_or(|next| *epoch < next)
         {
             let (_, offsets) = self.state.passing.pop_front().expect("it is there");
-            offsets.iter().for_each(|(partition, next)| self.reader.passed(*partition, *next));
+            offsets
+                .iter()
+                .for_each(|(partition, next)| self.reader.passed(*partition, *next));
         }
         Ok(())
     }
@@ -187,7 +196,12 @@ impl<T> Door<T> {
             let reached = behind(&self.state.partitions, self.rules, clock);
             self.pace.post(self.id, reached);
             let drift = millis(self.tuning.drift_max);
-            match pick(&self.state.partitions, self.rules, self.pace.behind(), drift) {
+            match pick(
+                &self.state.partitions,
+                self.rules,
+                self.pace.behind(),
+                drift,
+            ) {
                 Pick::Read(nth) => {
                     if self.read(nth)? > 0 {
                         return Ok(Work::Staged);
@@ -196,8 +210,12 @@ impl<T> Door<T> {
                 Pick::TooFarAhead => {
                     self.pace.wait(self.id);
                     // Asked once more: the other may have moved between the two looks.
-                    let again =
-                        pick(&self.state.partitions, self.rules, self.pace.behind(), drift);
+                    let again = pick(
+                        &self.state.partitions,
+                        self.rules,
+                        self.pace.behind(),
+                        drift,
+                    );
                     if again == Pick::TooFarAhead {
                         return Ok(self.rest(room, Some(super::pick::GRACE)));
                     }
@@ -310,7 +328,12 @@ impl<T> Door<T> {
         let restraining = behind(&self.state.partitions, self.rules, clock) != EventTime::END;
         timers.push(restraining.then_some(super::pick::GRACE));
         if let Some(timeout) = self.idle_timeout() {
-            let idle = self.state.partitions.iter().filter_map(|p| p.idle_at(timeout)).min();
+            let idle = self
+                .state
+                .partitions
+                .iter()
+                .filter_map(|p| p.idle_at(timeout))
+                .min();
             timers.push(idle.map(|at| at.saturating_duration_since(clock)));
         }
         Work::Wait(timers.into_iter().flatten().min())
@@ -323,7 +346,9 @@ impl<T> Door<T> {
     /// A partition that was silent for the whole time-out, and of which everything is cut, stops
     /// holding the watermark at the end of this epoch.
     fn notice_silence(&mut self, clock: Instant) {
-        let Some(timeout) = self.idle_timeout() else { return };
+        let Some(timeout) = self.idle_timeout() else {
+            return;
+        };
         for partition in &mut self.state.partitions {
             let due = partition.idle_at(timeout).is_some_and(|at| at <= clock);
             if due && !partition.uncut {
@@ -356,7 +381,10 @@ impl<T> Door<T> {
         (state.records, state.bytes) = (0, 0);
         state.records_max = records_max(self.tuning.cut, &mut state.random);
         state.last_cut = now();
-        state.partitions.iter_mut().for_each(|partition| partition.uncut = false);
+        state
+            .partitions
+            .iter_mut()
+            .for_each(|partition| partition.uncut = false);
         self.tell();
         Work::Cut(self.state.epoch, news)
     }
@@ -372,10 +400,17 @@ impl<T> Door<T> {
     fn tell(&mut self) {
         let state = &mut self.state;
         state.tally.flush(self.metrics.worker(self.worker));
-        let largest = state.partitions.iter().map(|partition| partition.clock.largest).max();
+        let largest = state
+            .partitions
+            .iter()
+            .map(|partition| partition.clock.largest)
+            .max();
         self.metrics.saw(largest.unwrap_or(EventTime::NEVER));
         let clock = now();
-        if state.last_post.is_some_and(|last| clock.duration_since(last) < POST_EVERY) {
+        if state
+            .last_post
+            .is_some_and(|last| clock.duration_since(last) < POST_EVERY)
+        {
             return;
         }
         state.last_post = Some(clock);
@@ -444,18 +479,28 @@ impl<T> Judge<'_, T> {
             Ok(time) => time,
             Err((reason, why)) => return self.dies(record, reason, why),
         };
-        let verdict = self.partition.clock.judge_at(time, self.closings, self.rules);
+        let verdict = self
+            .partition
+            .clock
+            .judge_at(time, self.closings, self.rules);
         self.saw(time);
         match verdict {
             Verdict::Enters => {
                 self.tally.entered += 1;
-                self.events.push(Event { at: self.position(record, time, 0), value });
+                self.events.push(Event {
+                    at: self.position(record, time, 0),
+                    value,
+                });
             }
             Verdict::Late { reason, watermark } => {
                 self.tally.count_late(reason);
                 self.late.push(self.letter(
                     record,
-                    Cause::Late { reason, event_time: time, watermark },
+                    Cause::Late {
+                        reason,
+                        event_time: time,
+                        watermark,
+                    },
                 ));
             }
         }
@@ -464,8 +509,10 @@ impl<T> Judge<'_, T> {
     /// A record that became several values: all are judged by what was before the record, and it
     /// counts as late only if none of them enters.
     fn several(&mut self, record: &Record<'_>, values: &mut Vec<T>) {
-        let times: std::result::Result<Vec<_>, _> =
-            values.iter().map(|value| self.time(record, value)).collect();
+        let times: std::result::Result<Vec<_>, _> = values
+            .iter()
+            .map(|value| self.time(record, value))
+            .collect();
         let times = match times {
             Ok(times) => times,
             Err((reason, why)) => {
@@ -480,11 +527,18 @@ impl<T> Judge<'_, T> {
             match before.judge_at(time, self.closings, self.rules) {
                 Verdict::Enters => {
                     entered = true;
-                    self.events.push(Event { at: self.position(record, time, index), value });
+                    self.events.push(Event {
+                        at: self.position(record, time, index),
+                        value,
+                    });
                 }
                 Verdict::Late { reason, watermark } => {
                     late = Some(reason);
-                    let cause = Cause::Late { reason, event_time: time, watermark };
+                    let cause = Cause::Late {
+                        reason,
+                        event_time: time,
+                        watermark,
+                    };
                     self.late.push(self.letter(record, cause));
                 }
             }
@@ -503,7 +557,10 @@ impl<T> Judge<'_, T> {
     ) -> std::result::Result<EventTime, (DeadReason, String)> {
         let time = (self.time_of)(value, record)?;
         if !time.is_plausible() {
-            let why = format!("event time {} ms lies outside years 0 to 9999", time.millis());
+            let why = format!(
+                "event time {} ms lies outside years 0 to 9999",
+                time.millis()
+            );
             return Err((DeadReason::NoEventTime, why));
         }
         if let (Some(ahead), Some(stamp)) = (self.max_ahead, record.timestamp)
@@ -519,7 +576,11 @@ impl<T> Judge<'_, T> {
     fn saw(&mut self, time: EventTime) {
         let clock = &mut self.partition.clock;
         let first = clock.largest == EventTime::NEVER;
-        let behind = if first { 0 } else { clock.largest.millis() - time.millis() };
+        let behind = if first {
+            0
+        } else {
+            clock.largest.millis() - time.millis()
+        };
         self.tally.saw(behind);
         clock.saw(time);
     }
@@ -527,16 +588,29 @@ impl<T> Judge<'_, T> {
     #[inline]
     fn position(&self, record: &Record<'_>, time: EventTime, index: u64) -> Position {
         let partition = self.partition.number;
-        Position { time, source: self.source, partition, offset: record.offset, index }
+        Position {
+            time,
+            source: self.source,
+            partition,
+            offset: record.offset,
+            index,
+        }
     }
 
     #[cold]
     fn dies(&mut self, record: &Record<'_>, reason: DeadReason, error: String) {
         self.metrics.worker(self.worker).count_dead(reason);
-        self.dead.push(self.letter(record, Cause::Dead { reason, error }));
+        self.dead
+            .push(self.letter(record, Cause::Dead { reason, error }));
     }
 
     fn letter(&self, record: &Record<'_>, cause: Cause) -> Letter {
-        Letter::new(self.port, &self.partition.origin, self.partition.number, record, cause)
+        Letter::new(
+            self.port,
+            &self.partition.origin,
+            self.partition.number,
+            record,
+            cause,
+        )
     }
 }

@@ -93,7 +93,11 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
         capability: impl FnOnce() -> Capability<Epoch>,
     ) -> &mut VecDeque<Vec<In>> {
         let stash = self.open.entry(epoch);
-        let fresh = || Stash { capability: capability(), batches: VecDeque::new(), ordered: false };
+        let fresh = || Stash {
+            capability: capability(),
+            batches: VecDeque::new(),
+            ordered: false,
+        };
         &mut stash.or_insert_with(fresh).batches
     }
 
@@ -118,7 +122,9 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
             if !self.hand_over()? {
                 return Ok(false); // the connector wakes us when it has room
             }
-            let Some(mut first) = self.open.first_entry() else { break };
+            let Some(mut first) = self.open.first_entry() else {
+                break;
+            };
             let epoch = *first.key();
             if first_open.is_some_and(|open| open < epoch) {
                 break; // an earlier epoch may still come
@@ -193,7 +199,9 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
     /// Nothing more is at hand. At the end of the input the connector is closed: what it took is
     /// durable then.
     fn finish(&mut self, first_open: Option<Epoch>) -> Result {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
         if first_open.is_some() || !self.open.is_empty() {
             return writer.flush();
         }

@@ -26,7 +26,10 @@ impl From<&str> for MemoryRecord {
 
 impl From<Vec<u8>> for MemoryRecord {
     fn from(value: Vec<u8>) -> Self {
-        Self { value: Some(value), ..Self::default() }
+        Self {
+            value: Some(value),
+            ..Self::default()
+        }
     }
 }
 
@@ -46,7 +49,10 @@ impl MemorySource {
     {
         let of = |records: P| records.into_iter().map(Into::into).collect();
         let partitions = Arc::new(partitions.into_iter().map(of).collect());
-        Self { name: Arc::from(name), partitions }
+        Self {
+            name: Arc::from(name),
+            partitions,
+        }
     }
 }
 
@@ -65,10 +71,12 @@ impl Source for MemorySource {
 
     fn open(&self, share: Share) -> Result<Box<dyn Reader>> {
         let count = u32::try_from(self.partitions.len()).expect("few partitions");
-        let found = (0..count).filter(|partition| share.owns(*partition)).map(|partition| Found {
-            partition,
-            origin: Origin::Memory(Arc::clone(&self.name), partition),
-        });
+        let found = (0..count)
+            .filter(|partition| share.owns(*partition))
+            .map(|partition| Found {
+                partition,
+                origin: Origin::Memory(Arc::clone(&self.name), partition),
+            });
         Ok(Box::new(MemoryReader {
             found: found.collect(),
             partitions: Arc::clone(&self.partitions),
@@ -108,7 +116,11 @@ impl Reader for MemoryReader {
             });
         }
         *next = end;
-        Ok(if end == all.len() { Fetched::End } else { Fetched::Some })
+        Ok(if end == all.len() {
+            Fetched::End
+        } else {
+            Fetched::Some
+        })
     }
 }
 
@@ -135,12 +147,18 @@ pub struct MemorySink {
 impl MemorySink {
     /// A sink that takes lines, or records with keys and headers.
     pub fn new(style: Style) -> Self {
-        Self { style, written: Arc::default() }
+        Self {
+            style,
+            written: Arc::default(),
+        }
     }
 
     /// Everything that was written so far.
     pub fn records(&self) -> Vec<WrittenRecord> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The values that were written so far, as text; what is no UTF-8 is replaced.

@@ -8,6 +8,7 @@
 mod door;
 mod epoch_writer;
 mod file;
+pub mod generator;
 mod memory;
 mod null;
 mod pace;
@@ -24,9 +25,9 @@ pub use file::{FileSink, FileSource};
 pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;
-pub use stdio::{StderrSink, StdinSource, StdoutSink};
 pub(crate) use plugs::{Cut, Plugs, Tuning};
 pub use reader::{ToEventTime, Undecoded};
+pub use stdio::{StderrSink, StdinSource, StdoutSink};
 pub(crate) use writer::write_letters;
 pub use writer::{SinkFormat, SinkPort, ToKey};
 
@@ -220,12 +221,16 @@ impl Batch {
 
     /// The key of `record`.
     pub fn key(&self, record: &Encoded) -> Option<&[u8]> {
-        record.key.map(|(from, to)| &self.keys[from as usize..to as usize])
+        record
+            .key
+            .map(|(from, to)| &self.keys[from as usize..to as usize])
     }
 
     /// The value of `record`.
     pub fn value(&self, record: &Encoded) -> Option<&[u8]> {
-        record.value.map(|(from, to)| &self.values[from as usize..to as usize])
+        record
+            .value
+            .map(|(from, to)| &self.values[from as usize..to as usize])
     }
 }
 

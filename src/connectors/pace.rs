@@ -33,12 +33,18 @@ impl Pace {
             waits: AtomicBool::new(false),
             waker: Mutex::new(None),
         };
-        Self { target: AtomicU64::new(0), doors: (0..doors).map(|_| step()).collect() }
+        Self {
+            target: AtomicU64::new(0),
+            doors: (0..doors).map(|_| step()).collect(),
+        }
     }
 
     /// Door `door` is woken by `waker`.
     pub(crate) fn register(&self, door: usize, waker: Waker) {
-        *self.doors[door].waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+        *self.doors[door]
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(waker);
     }
 
     /// The epoch that every door is to reach.

@@ -91,8 +91,13 @@ impl Partition {
 
 /// The smallest watermark among partitions that have records to read.
 pub(crate) fn behind(partitions: &[Partition], rules: Watermarks, now: Instant) -> EventTime {
-    let restraining = partitions.iter().filter(|partition| partition.restrains(now));
-    restraining.map(|partition| partition.clock.watermark(rules)).min().unwrap_or(EventTime::END)
+    let restraining = partitions
+        .iter()
+        .filter(|partition| partition.restrains(now));
+    restraining
+        .map(|partition| partition.clock.watermark(rules))
+        .min()
+        .unwrap_or(EventTime::END)
 }
 
 /// What is to be done.
@@ -113,9 +118,10 @@ pub(crate) fn pick(
     behind: EventTime,
     drift_max: i64,
 ) -> Pick {
-    let candidates = partitions.iter().enumerate().filter(|(_, partition)| {
-        partition.worth_asking && partition.doing == Doing::Reading
-    });
+    let candidates = partitions
+        .iter()
+        .enumerate()
+        .filter(|(_, partition)| partition.worth_asking && partition.doing == Doing::Reading);
     let furthest = candidates
         .map(|(nth, partition)| (partition.clock.watermark(rules), partition.number, nth))
         .min();
@@ -128,10 +134,17 @@ pub(crate) fn pick(
 
 /// What the door says at the end of an epoch.
 pub(crate) fn mark(partitions: &[Partition], rules: Watermarks) -> Mark {
-    let reading = partitions.iter().filter(|partition| partition.doing == Doing::Reading);
-    if let Some(smallest) = reading.map(|partition| partition.clock.watermark(rules)).min() {
+    let reading = partitions
+        .iter()
+        .filter(|partition| partition.doing == Doing::Reading);
+    if let Some(smallest) = reading
+        .map(|partition| partition.clock.watermark(rules))
+        .min()
+    {
         return Mark::Reading(smallest);
     }
-    let all_ended = partitions.iter().all(|partition| partition.doing == Doing::Ended);
+    let all_ended = partitions
+        .iter()
+        .all(|partition| partition.doing == Doing::Ended);
     if all_ended { Mark::Ended } else { Mark::Idle }
 }

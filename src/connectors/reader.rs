@@ -86,7 +86,10 @@ impl<'scope> Flow<'scope> {
     /// Declares the source port `name`, whose records hold a `T` each. Bound to a broker alone, it
     /// reads the topic of the same name.
     pub fn source<T: 'static>(&self, name: &str) -> Undecoded<'scope, T> {
-        let holds = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
+        let holds = std::any::type_name::<T>()
+            .rsplit("::")
+            .next()
+            .unwrap_or_default();
         let port = self.cx.description.borrow_mut().port(Port {
             name: name.to_owned(),
             kind: PortKind::Source,
@@ -94,7 +97,11 @@ impl<'scope> Flow<'scope> {
             topic: Some(name.to_owned()),
         });
         self.cx.step(format!("source {name}"));
-        Undecoded { cx: Rc::clone(&self.cx), port, holds: PhantomData }
+        Undecoded {
+            cx: Rc::clone(&self.cx),
+            port,
+            holds: PhantomData,
+        }
     }
 }
 
@@ -108,7 +115,11 @@ impl<'scope, T: 'static> Undecoded<'scope, T> {
     {
         self.cx.step("json");
         let decode = each_record(|_, value| json::decode(value));
-        Stream { cx: self.cx, port: self.port, decode }
+        Stream {
+            cx: self.cx,
+            port: self.port,
+            decode,
+        }
     }
 
     /// Each record is decoded by `decode`, which sees key, value, headers and stamp. Null values
@@ -136,7 +147,11 @@ impl<'scope, T: 'static> Undecoded<'scope, T> {
     ) -> Stream<'scope, T> {
         self.cx.step("decode");
         let decode = each_record(move |record, _| decode(record).map_err(|why| why.to_string()));
-        Stream { cx: self.cx, port: self.port, decode }
+        Stream {
+            cx: self.cx,
+            port: self.port,
+            decode,
+        }
     }
 }
 
@@ -155,7 +170,10 @@ impl<'scope, T: State> Stream<'scope, T> {
 
     /// As [`Stream::event_time`], with the stamp that the log gave the record.
     pub fn event_time_from_record(self, rules: Watermarks) -> EventStream<'scope, T> {
-        self.enter(Box::new(|_, record| record.timestamp.to_event_time()), rules)
+        self.enter(
+            Box::new(|_, record| record.timestamp.to_event_time()),
+            rules,
+        )
     }
 
     fn enter(self, time_of: TimeOf<T>, rules: Watermarks) -> EventStream<'scope, T> {
@@ -164,8 +182,10 @@ impl<'scope, T: State> Stream<'scope, T> {
         cx.step("event_time");
         let closings = Closings::default();
         let status = cx.board.source(&name, cx.workers);
-        let known =
-            Rc::new(Cell::new(Known { next: Epoch::FIRST, horizon: EventTime::NEVER }));
+        let known = Rc::new(Cell::new(Known {
+            next: Epoch::FIRST,
+            horizon: EventTime::NEVER,
+        }));
         let plugs = Plugs::of(&cx);
         let source = plugs.as_ref().and_then(|plugs| plugs.sources.get(port));
         let live = source.is_some_and(|source| !source.bounded());
@@ -194,20 +214,35 @@ impl<'scope, T: State> Stream<'scope, T> {
             board: Arc::clone(&cx.board),
             known: Rc::clone(&known),
         };
-        let Sent { events, late, dead, marks, activator } = send(&cx, door);
+        let Sent {
+            events,
+            late,
+            dead,
+            marks,
+            activator,
+        } = send(&cx, door);
         let progress = watermark(&cx, marks, rules, status, move |now| {
             known.set(now);
             if live {
                 activator.activate(); // a silent partition may have waited for it
             }
         });
-        cx.doors.borrow_mut().push((Arc::clone(&name), Rc::clone(&closings)));
+        cx.doors
+            .borrow_mut()
+            .push((Arc::clone(&name), Rc::clone(&closings)));
         let mut letters = cx.letters.borrow_mut();
         letters.late.push(Some(late));
         letters.dead.push(dead);
         let late = Some(letters.late.len() - 1);
         drop(letters);
-        EventStream { cx, events, progress, closings: vec![closings], branches: 1, late }
+        EventStream {
+            cx,
+            events,
+            progress,
+            closings: vec![closings],
+            branches: 1,
+            late,
+        }
     }
 }
 
@@ -215,10 +250,14 @@ impl<'scope, T: State> EventStream<'scope, T> {
     /// Sends the late events of its source to a port of their own instead of `late`. To be called
     /// before any operator that keeps state.
     pub fn late(self, port: &str) -> Self {
-        let letters = self.late.and_then(|nth| self.cx.letters.borrow_mut().late[nth].take());
+        let letters = self
+            .late
+            .and_then(|nth| self.cx.letters.borrow_mut().late[nth].take());
         match letters {
             Some(letters) => writer::write_letters(&self.cx, letters, port),
-            None => self.cx.refuse("late: the stream's late events are not at hand here"),
+            None => self
+                .cx
+                .refuse("late: the stream's late events are not at hand here"),
         }
         Self { late: None, ..self }
     }
@@ -226,7 +265,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
 
 fn source_name(cx: &Context<'_>, port: usize) -> Arc<str> {
     let description = cx.description.borrow();
-    let mut sources = description.ports.iter().filter(|port| port.kind == PortKind::Source);
+    let mut sources = description
+        .ports
+        .iter()
+        .filter(|port| port.kind == PortKind::Source);
     Arc::from(sources.nth(port).map_or("", |port| &port.name))
 }
 
@@ -261,11 +303,14 @@ fn send<'scope, T: State>(cx: &Rc<Context<'scope>>, mut door: Door<T>) -> Sent<'
     if let Some(plugs) = &plugs {
         let wakes = cx.scope.worker().sync_activator_for(address.to_vec());
         // A worker that is gone needs no waking.
-        let waker = Waker::new(move || drop(wakes.activate()));
+        let waker = Waker::new(move || _ = wakes.activate());
         plugs.pace.register(door.id, waker.clone());
         let wakes = waker.clone();
         cx.control.on_change(move || wakes.wake());
-        plugs.doors.borrow_mut().push(cx.scope.activator_for(Rc::clone(&address)));
+        plugs
+            .doors
+            .borrow_mut()
+            .push(cx.scope.activator_for(Rc::clone(&address)));
         open_now(cx, plugs, &mut door, waker);
     }
     let (events, events_stream) = builder.new_output();
@@ -282,7 +327,9 @@ fn send<'scope, T: State>(cx: &Rc<Context<'scope>>, mut door: Door<T>) -> Sent<'
         let mut capabilities = Some(capabilities);
         move |_frontiers| {
             shared.running.set("source");
-            let Some(held) = capabilities.as_mut() else { return };
+            let Some(held) = capabilities.as_mut() else {
+                return;
+            };
             let complete = probe.with_frontier(|frontier| frontier.first().copied());
             if let Err(error) = door.wake(complete) {
                 return shared.control.fail(error);
@@ -316,7 +363,8 @@ fn send<'scope, T: State>(cx: &Rc<Context<'scope>>, mut door: Door<T>) -> Sent<'
                 match work {
                     Work::Staged => {}
                     Work::Cut(next, _) => {
-                        held.iter_mut().for_each(|capability| capability.downgrade(&next));
+                        held.iter_mut()
+                            .for_each(|capability| capability.downgrade(&next));
                         return again.activate();
                     }
                     Work::Wait(None) => return,
@@ -342,7 +390,9 @@ fn send<'scope, T: State>(cx: &Rc<Context<'scope>>, mut door: Door<T>) -> Sent<'
 /// Opens the door's reader, which can now be woken.
 fn open_now<T>(cx: &Context<'_>, plugs: &Plugs, door: &mut Door<T>, waker: Waker) {
     let port = usize::from(door.source);
-    let Some(source) = plugs.sources.get(port) else { return };
+    let Some(source) = plugs.sources.get(port) else {
+        return;
+    };
     let share = Share {
         worker: cx.worker,
         workers: cx.workers,

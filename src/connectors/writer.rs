@@ -67,7 +67,11 @@ impl<T> fmt::Debug for SinkPort<T> {
 impl<T: State> SinkPort<T> {
     /// Each value is written as one JSON object on one line. Floats that are no numbers are null.
     pub fn json(self) -> SinkFormat<T> {
-        SinkFormat { key: None, topic: None, holds: PhantomData }
+        SinkFormat {
+            key: None,
+            topic: None,
+            holds: PhantomData,
+        }
     }
 }
 
@@ -82,7 +86,9 @@ pub struct SinkFormat<T> {
 
 impl<T> fmt::Debug for SinkFormat<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SinkFormat").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("SinkFormat")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,20 +97,29 @@ impl<T: 'static> SinkFormat<T> {
     #[must_use]
     pub fn key<K: ToKey>(self, key: impl Fn(&T) -> K + 'static) -> Self {
         let write: WriteKey<T> = Rc::new(move |value, out| key(value).write_key(out));
-        Self { key: Some(write), ..self }
+        Self {
+            key: Some(write),
+            ..self
+        }
     }
 
     /// As [`SinkFormat::key`], for a key that can be borrowed from the value.
     #[must_use]
     pub fn key_ref<K: ToKey + ?Sized>(self, key: impl Fn(&T) -> &K + 'static) -> Self {
         let write: WriteKey<T> = Rc::new(move |value, out| key(value).write_key(out));
-        Self { key: Some(write), ..self }
+        Self {
+            key: Some(write),
+            ..self
+        }
     }
 
     /// The topic that is written when only a broker is named. Default: the port's name.
     #[must_use]
     pub fn topic(self, topic: &str) -> Self {
-        Self { topic: Some(topic.to_owned()), ..self }
+        Self {
+            topic: Some(topic.to_owned()),
+            ..self
+        }
     }
 }
 
@@ -122,7 +137,10 @@ impl<T: State> EventStream<'_, T> {
     pub fn sink(self, name: &str, format: impl FnOnce(SinkPort<T>) -> SinkFormat<T>) {
         let SinkFormat { key, topic, .. } = format(SinkPort(PhantomData));
         let cx = Rc::clone(&self.cx);
-        let holds = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
+        let holds = std::any::type_name::<T>()
+            .rsplit("::")
+            .next()
+            .unwrap_or_default();
         let port = declare(&cx, name, holds, topic.unwrap_or_else(|| name.to_owned()));
         let style = style(&cx, port);
         let metrics = std::sync::Arc::clone(&cx.metrics);
@@ -153,7 +171,10 @@ impl<T: State> EventStream<'_, T> {
             codec::encode(&event.at.time, &mut batch.values)?;
             codec::encode(&event.value, &mut batch.values)?;
             let value = Some((start, at(batch.values.len())));
-            batch.records.push(Encoded { value, ..Encoded::default() });
+            batch.records.push(Encoded {
+                value,
+                ..Encoded::default()
+            });
             Ok(())
         };
         write(&self.cx, self.events, Pipeline, port, None, true, encode);
@@ -181,7 +202,13 @@ where
         let stamp = event.at.time.min(metrics.largest());
         let timestamp = (stamp > EventTime::from_millis(0)).then_some(stamp);
         let partition = event.at.partition;
-        batch.records.push(Encoded { key, value, timestamp, partition, headers: (0, 0) });
+        batch.records.push(Encoded {
+            key,
+            value,
+            timestamp,
+            partition,
+            headers: (0, 0),
+        });
         Ok(())
     }
 }
@@ -202,13 +229,26 @@ pub(crate) fn write_letters<'scope>(
     let encode = move |letter: &Letter, batch: &mut Batch| {
         let (start, key_start) = (at(batch.values.len()), at(batch.keys.len()));
         let headers_start = at(batch.headers.len());
-        let mut encoded =
-            Encoded { partition: letter.partition, timestamp: letter.timestamp, ..Encoded::default() };
+        let mut encoded = Encoded {
+            partition: letter.partition,
+            timestamp: letter.timestamp,
+            ..Encoded::default()
+        };
         if style == Style::Records {
-            batch.values.extend_from_slice(letter.value.as_deref().unwrap_or_default());
-            encoded.value = letter.value.as_ref().map(|_| (start, at(batch.values.len())));
-            batch.keys.extend_from_slice(letter.key.as_deref().unwrap_or_default());
-            encoded.key = letter.key.as_ref().map(|_| (key_start, at(batch.keys.len())));
+            batch
+                .values
+                .extend_from_slice(letter.value.as_deref().unwrap_or_default());
+            encoded.value = letter
+                .value
+                .as_ref()
+                .map(|_| (start, at(batch.values.len())));
+            batch
+                .keys
+                .extend_from_slice(letter.key.as_deref().unwrap_or_default());
+            encoded.key = letter
+                .key
+                .as_ref()
+                .map(|_| (key_start, at(batch.keys.len())));
             letter.write_headers(&mut batch.headers);
             encoded.headers = (headers_start, at(batch.headers.len()));
         } else {
@@ -234,7 +274,9 @@ fn declare(cx: &Context<'_>, name: &str, holds: &str, topic: String) -> usize {
 
 fn style(cx: &Context<'_>, port: usize) -> Style {
     let plugs = Plugs::of(cx);
-    plugs.and_then(|plugs| Some(plugs.sinks.get(port)?.style())).unwrap_or(Style::Lines)
+    plugs
+        .and_then(|plugs| Some(plugs.sinks.get(port)?.style()))
+        .unwrap_or(Style::Lines)
 }
 
 /// The operator around an [`EpochWriter`]. `order`: an epoch is put in order before it is written,
@@ -254,7 +296,7 @@ fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoch, Vec<In>>
         let again = scope.activator_for(Rc::clone(&info.address));
         let wakes = scope.worker().sync_activator_for(info.address.to_vec());
         // A worker that is gone needs no waking.
-        let waker = Waker::new(move || drop(wakes.activate()));
+        let waker = Waker::new(move || _ = wakes.activate());
         let mut sink = EpochWriter::new(shared, port, waker, order, results, encode);
         move |(input, frontier), output| {
             sink.shared.running.set("sink");

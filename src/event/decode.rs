@@ -12,7 +12,10 @@ pub(crate) struct Pieces<T> {
 
 impl<T> Default for Pieces<T> {
     fn default() -> Self {
-        Self { good: Vec::new(), bad: Vec::new() }
+        Self {
+            good: Vec::new(),
+            bad: Vec::new(),
+        }
     }
 }
 

@@ -137,7 +137,10 @@ impl Letter {
     /// The letter as one line of JSON, without the newline, appended to `out`.
     pub(crate) fn write_line(&self, out: &mut Vec<u8>) {
         let raw = self.value.as_deref().map(std::str::from_utf8);
-        let mut line = Line { source: &self.source, ..Line::default() };
+        let mut line = Line {
+            source: &self.source,
+            ..Line::default()
+        };
         match &self.origin {
             Origin::File(name) => {
                 line.file = Some(name);
@@ -155,7 +158,11 @@ impl Letter {
             }
         }
         let late = match &self.cause {
-            Cause::Late { reason, event_time, watermark } => {
+            Cause::Late {
+                reason,
+                event_time,
+                watermark,
+            } => {
                 line.reason = reason.name();
                 line.event_time = Some(event_time.millis());
                 line.watermark = Some(watermark.millis());
@@ -186,13 +193,20 @@ impl Letter {
 
     /// The headers that say why it left, behind its own.
     pub(crate) fn write_headers(&self, out: &mut Vec<(String, Option<Vec<u8>>)>) {
-        let own = self.headers.iter().filter(|(name, _)| !name.starts_with("anabranch."));
+        let own = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with("anabranch."));
         out.extend(own.cloned());
         let mut say = |name: &str, value: String| {
             out.push((format!("anabranch.{name}"), Some(value.into_bytes())));
         };
         match &self.cause {
-            Cause::Late { reason, event_time, watermark } => {
+            Cause::Late {
+                reason,
+                event_time,
+                watermark,
+            } => {
                 say("reason", reason.name().to_owned());
                 say("event-time", event_time.millis().to_string());
                 say("watermark", watermark.millis().to_string());
@@ -221,7 +235,13 @@ fn write_event(event: &str, out: &mut Vec<u8>) {
     let is_object = event.trim_start().starts_with('{')
         && sonic_rs::from_str::<sonic_rs::LazyValue<'_>>(event).is_ok();
     if is_object {
-        out.extend(event.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+        out.extend(event.bytes().map(|byte| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                byte
+            }
+        }));
     } else {
         sonic_rs::to_writer(&mut *out, event).expect("a vector takes every line");
     }
@@ -262,7 +282,13 @@ mod tests {
 
     fn letter(value: &[u8], cause: Cause) -> Letter {
         let origin = Origin::File(Arc::from("in.jsonl"));
-        Letter::new(&Arc::from("bids"), &origin, 0, &Record::line(6, value), cause)
+        Letter::new(
+            &Arc::from("bids"),
+            &origin,
+            0,
+            &Record::line(6, value),
+            cause,
+        )
     }
 
     fn line(letter: &Letter) -> String {
@@ -272,7 +298,10 @@ mod tests {
     }
 
     fn dead(reason: DeadReason) -> Cause {
-        Cause::Dead { reason, error: "why".to_owned() }
+        Cause::Dead {
+            reason,
+            error: "why".to_owned(),
+        }
     }
 
     #[test]
@@ -286,13 +315,23 @@ mod tests {
     #[test]
     fn what_is_not_text_is_kept_as_base64() {
         let text = line(&letter(b"\xff", dead(DeadReason::Decode)));
-        assert!(text.ends_with(r#""error":"why","raw_base64":"/w=="}"#), "{text}");
+        assert!(
+            text.ends_with(r#""error":"why","raw_base64":"/w=="}"#),
+            "{text}"
+        );
     }
 
     #[test]
     fn what_is_too_large_is_cut_and_says_so() {
-        let text = line(&letter(&vec![b'x'; RECORD_BYTES_MAX + 1], dead(DeadReason::TooLarge)));
-        assert!(text.ends_with(r#"xxx","raw_bytes":900001}"#), "{}", text.len());
+        let text = line(&letter(
+            &vec![b'x'; RECORD_BYTES_MAX + 1],
+            dead(DeadReason::TooLarge),
+        ));
+        assert!(
+            text.ends_with(r#"xxx","raw_bytes":900001}"#),
+            "{}",
+            text.len()
+        );
         assert_eq!(text.matches('x').count(), CUT_BYTES);
     }
 
@@ -318,8 +357,10 @@ mod tests {
         ];
         let mut headers = Vec::new();
         twice.write_headers(&mut headers);
-        let reasons: Vec<_> =
-            headers.iter().filter(|(name, _)| name == "anabranch.reason").collect();
+        let reasons: Vec<_> = headers
+            .iter()
+            .filter(|(name, _)| name == "anabranch.reason")
+            .collect();
         assert_eq!(reasons.len(), 1);
         assert_eq!(reasons[0].1.as_deref(), Some(&b"decode"[..]));
         assert_eq!(headers[0].0, "mine");

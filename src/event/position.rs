@@ -37,14 +37,20 @@ impl Position {
         let low = self.index << BRANCH_BITS >> BRANCH_BITS;
         let fits = nth < Self::CHILDREN_MAX && low >> (64 - BRANCH_BITS - CHILD_BITS) == 0;
         let high = self.index ^ low;
-        fits.then_some(Self { index: high | low << CHILD_BITS | nth, ..self })
+        fits.then_some(Self {
+            index: high | low << CHILD_BITS | nth,
+            ..self
+        })
     }
 
     /// The same place, `branches` further among the inputs of unions: two branches of one source
     /// that meet again keep apart, the first input first.
     #[must_use]
     pub fn branch(self, branches: u16) -> Self {
-        Self { index: self.index + (u64::from(branches) << (64 - BRANCH_BITS)), ..self }
+        Self {
+            index: self.index + (u64::from(branches) << (64 - BRANCH_BITS)),
+            ..self
+        }
     }
 }
 
@@ -61,15 +67,29 @@ pub struct Event<T> {
 mod tests {
     use super::*;
 
-    const AT: Position =
-        Position { time: EventTime::from_millis(1), source: 0, partition: 2, offset: 3, index: 0 };
+    const AT: Position = Position {
+        time: EventTime::from_millis(1),
+        source: 0,
+        partition: 2,
+        offset: 3,
+        index: 0,
+    };
 
     #[test]
     fn children_stand_in_lexicographic_order() {
         let child = |path: &[u64]| {
-            path.iter().fold(AT, |at, nth| at.child(*nth).expect("there is room")).index
+            path.iter()
+                .fold(AT, |at, nth| at.child(*nth).expect("there is room"))
+                .index
         };
-        let mut paths = [[1, 0, 0], [0, 0, 2], [0, 1, 0], [0, 0, 1], [2, 0, 0], [0, 65_535, 65_535]];
+        let mut paths = [
+            [1, 0, 0],
+            [0, 0, 2],
+            [0, 1, 0],
+            [0, 0, 1],
+            [2, 0, 0],
+            [0, 65_535, 65_535],
+        ];
         paths.sort_unstable();
         let indexes = paths.map(|path| child(&path));
         assert!(indexes.is_sorted() && indexes.windows(2).all(|pair| pair[0] != pair[1]));
@@ -77,7 +97,10 @@ mod tests {
 
     #[test]
     fn a_fourth_level_or_too_many_children_are_refused() {
-        let third = AT.child(1).and_then(|at| at.child(0)).and_then(|at| at.child(0));
+        let third = AT
+            .child(1)
+            .and_then(|at| at.child(0))
+            .and_then(|at| at.child(0));
         assert_eq!(third.expect("three fit").child(0), None);
         assert_eq!(AT.child(Position::CHILDREN_MAX), None);
     }

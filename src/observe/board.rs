@@ -41,17 +41,21 @@ impl SourceStatus {
 
     /// Replaces what is said of the partitions of `worker`.
     pub(crate) fn post(&self, worker: usize, partitions: impl Iterator<Item = PartitionStatus>) {
-        let mut door = self.doors[worker].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut door = self.doors[worker]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         door.clear();
         door.extend(partitions);
     }
 
     /// The partition that holds the watermark: it is read, and is furthest behind.
     pub(crate) fn holder(&self) -> Option<PartitionStatus> {
-        let all = self.doors.iter().flat_map(|door| {
-            door.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        });
-        all.filter(|status| status.reading).min_by_key(|status| (status.watermark, status.partition))
+        let all = self
+            .doors
+            .iter()
+            .flat_map(|door| door.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        all.filter(|status| status.reading)
+            .min_by_key(|status| (status.watermark, status.partition))
     }
 }
 
@@ -93,6 +97,9 @@ impl Board {
     /// The source that is furthest behind.
     pub(crate) fn behind(&self) -> Option<Arc<SourceStatus>> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.iter().min_by_key(|source| source.watermark()).map(Arc::clone)
+        sources
+            .iter()
+            .min_by_key(|source| source.watermark())
+            .map(Arc::clone)
     }
 }

@@ -96,29 +96,47 @@ impl Metrics {
     }
 
     pub(crate) fn sum(&self, of: impl Fn(&WorkerMetrics) -> &AtomicU64) -> u64 {
-        self.workers.iter().map(|worker| of(worker).load(Relaxed)).sum()
+        self.workers
+            .iter()
+            .map(|worker| of(worker).load(Relaxed))
+            .sum()
     }
 
     pub(crate) fn gauge(&self, of: impl Fn(&WorkerMetrics) -> &AtomicI64) -> u64 {
-        let sum: i64 = self.workers.iter().map(|worker| of(worker).load(Relaxed)).sum();
+        let sum: i64 = self
+            .workers
+            .iter()
+            .map(|worker| of(worker).load(Relaxed))
+            .sum();
         u64::try_from(sum).unwrap_or(0)
     }
 
     pub(crate) fn dead_by_reason(&self) -> Vec<(DeadReason, u64)> {
         let count = |nth: usize| self.sum(|worker| &worker.dead[nth]);
-        DEAD_REASONS.iter().enumerate().map(|(nth, reason)| (*reason, count(nth))).collect()
+        DEAD_REASONS
+            .iter()
+            .enumerate()
+            .map(|(nth, reason)| (*reason, count(nth)))
+            .collect()
     }
 
     /// The earliest end of an open window.
     pub(crate) fn next_end(&self) -> EventTime {
-        let ends = self.workers.iter().map(|worker| worker.next_end.load(Relaxed));
+        let ends = self
+            .workers
+            .iter()
+            .map(|worker| worker.next_end.load(Relaxed));
         EventTime::from_millis(ends.min().unwrap_or(i64::MAX))
     }
 
     /// How far behind their partition's largest time events were: the value that `share` of them
     /// did not exceed, and the largest; in milliseconds.
     pub(crate) fn lateness(&self, share: f64) -> (u64, u64) {
-        let max = self.workers.iter().map(|worker| worker.lateness_max.load(Relaxed)).max();
+        let max = self
+            .workers
+            .iter()
+            .map(|worker| worker.lateness_max.load(Relaxed))
+            .max();
         let max = max.unwrap_or(0);
         let count = |bucket: usize| self.sum(|worker| &worker.lateness[bucket]);
         let total: u64 = (0..BUCKETS).map(count).sum();
@@ -155,7 +173,15 @@ pub(crate) struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         let lateness = vec![0; BUCKETS];
-        Self { read: 0, entered: 0, late: 0, idle: 0, in_order: 0, lateness_max: 0, lateness }
+        Self {
+            read: 0,
+            entered: 0,
+            late: 0,
+            idle: 0,
+            in_order: 0,
+            lateness_max: 0,
+            lateness,
+        }
     }
 }
 
@@ -231,7 +257,10 @@ mod tests {
         for value in (0..100).chain([1_023, 1_024, 1_025, 999_999, u64::MAX / 3, u64::MAX]) {
             let bucket = bucket_of(value);
             assert!(value <= bucket_end(bucket), "{value} in {bucket}");
-            assert!(bucket == 0 || value > bucket_end(bucket - 1), "{value} in {bucket}");
+            assert!(
+                bucket == 0 || value > bucket_end(bucket - 1),
+                "{value} in {bucket}"
+            );
             assert!(bucket < BUCKETS);
         }
     }
@@ -239,7 +268,10 @@ mod tests {
     #[test]
     fn lateness_is_told_within_an_eighth() {
         let metrics = Metrics::new(2);
-        let mut tally = Tally { read: 1, ..Tally::default() };
+        let mut tally = Tally {
+            read: 1,
+            ..Tally::default()
+        };
         (0..990).for_each(|_| tally.saw(0));
         (0..10).for_each(|n| tally.saw(1_000 + n));
         tally.flush(metrics.worker(1));

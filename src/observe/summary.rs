@@ -41,7 +41,9 @@ impl Summary {
     pub(crate) fn of(metrics: &Metrics) -> Self {
         let dead_by_reason = metrics.dead_by_reason();
         let dead_where = |after: bool| -> u64 {
-            let of = dead_by_reason.iter().filter(|(reason, _)| reason.is_after_entry() == after);
+            let of = dead_by_reason
+                .iter()
+                .filter(|(reason, _)| reason.is_after_entry() == after);
             of.map(|(_, count)| count).sum()
         };
         let entered = metrics.sum(|worker| &worker.entered);
@@ -78,7 +80,11 @@ impl fmt::Display for Summary {
             f,
             "read {} {} used {} + duplicates {} + late {} + dead {}",
             grouped(self.read),
-            if self.balances() { "=" } else { "DOES NOT BALANCE WITH" },
+            if self.balances() {
+                "="
+            } else {
+                "DOES NOT BALANCE WITH"
+            },
             grouped(self.used),
             grouped(self.duplicates),
             grouped(self.late),
@@ -143,7 +149,10 @@ mod tests {
             "read 5,000,000 = used 4,999,944 + duplicates 41 + late 12 + dead 3 \
              · results 1,264,583 · lateness p99 1.9s, max 2h"
         );
-        let broken = Summary { late: 13, ..summary };
+        let broken = Summary {
+            late: 13,
+            ..summary
+        };
         assert!(broken.to_string().contains("DOES NOT BALANCE"));
     }
 

@@ -46,7 +46,11 @@ struct Stash<In> {
 
 impl<In> Stash<In> {
     fn new(capability: Capability<Epoch>) -> Self {
-        Self { capability, batches: VecDeque::new(), progress: None }
+        Self {
+            capability,
+            batches: VecDeque::new(),
+            progress: None,
+        }
     }
 }
 
@@ -69,77 +73,86 @@ where
     let scope = cx.scope;
     let shared = Rc::clone(&cx.shared);
     type Builder<Out> = CapacityContainerBuilder<Vec<Out>>;
-    data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(progress, pact, Pipeline, name, |_, info| {
-        let activator = scope.activator_for(info.address);
-        let mut open: BTreeMap<Epoch, Stash<L::In>> = BTreeMap::new();
-        let mut now = Progress::START;
-        let mut out = Vec::new();
-        move |(data, data_frontier), (marks, marks_frontier), output| {
-            shared.running.set(name);
-            data.for_each_time(|time, batches| {
-                let stash = open
-                    .entry(*time.time())
-                    .or_insert_with(|| Stash::new(time.retain(output.output_index())));
-                stash.batches.extend(batches.map(std::mem::take));
-            });
-            marks.for_each_time(|time, batches| {
-                let stash = open
-                    .entry(*time.time())
-                    .or_insert_with(|| Stash::new(time.retain(output.output_index())));
-                stash.progress = batches.flat_map(|batch| batch.drain(..)).last().or(stash.progress);
-            });
-            let mut work = 0;
-            while let Some(mut first) = open.first_entry() {
-                let epoch = *first.key();
-                // Applying it while an earlier one may still come would make the state no cut.
-                if data_frontier.less_than(&epoch) || marks_frontier.less_than(&epoch) {
-                    break;
-                }
-                let stash = first.get_mut();
-                let mut session = output.session(&stash.capability);
-                while let Some(mut records) = stash.batches.pop_front() {
-                    work += records.len();
-                    if shared.round_trip {
-                        records = records.iter().map(through_codec).collect();
-                    }
-                    logic.apply(&mut records, &mut out);
-                    session.give_container(&mut out);
-                    out.clear(); // a recycled vector may still hold what it held
-                    if work > WORK_MAX {
-                        activator.activate();
-                        return;
-                    }
-                }
-                if data_frontier.less_equal(&epoch) || marks_frontier.less_equal(&epoch) {
-                    break;
-                }
-                now = stash.progress.unwrap_or(now);
-                loop {
-                    if shared.pressure.is_high() {
-                        shared.pressure.wait(activator.clone());
-                        stash.progress = Some(now);
-                        return;
-                    }
-                    let more = logic.advance(now, ROOM, &mut out);
-                    work += out.len();
-                    session.give_container(&mut out);
-                    out.clear();
-                    if !more {
+    data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(
+        progress,
+        pact,
+        Pipeline,
+        name,
+        |_, info| {
+            let activator = scope.activator_for(info.address);
+            let mut open: BTreeMap<Epoch, Stash<L::In>> = BTreeMap::new();
+            let mut now = Progress::START;
+            let mut out = Vec::new();
+            move |(data, data_frontier), (marks, marks_frontier), output| {
+                shared.running.set(name);
+                data.for_each_time(|time, batches| {
+                    let stash = open
+                        .entry(*time.time())
+                        .or_insert_with(|| Stash::new(time.retain(output.output_index())));
+                    stash.batches.extend(batches.map(std::mem::take));
+                });
+                marks.for_each_time(|time, batches| {
+                    let stash = open
+                        .entry(*time.time())
+                        .or_insert_with(|| Stash::new(time.retain(output.output_index())));
+                    stash.progress = batches
+                        .flat_map(|batch| batch.drain(..))
+                        .last()
+                        .or(stash.progress);
+                });
+                let mut work = 0;
+                while let Some(mut first) = open.first_entry() {
+                    let epoch = *first.key();
+                    // Applying it while an earlier one may still come would make the state no cut.
+                    if data_frontier.less_than(&epoch) || marks_frontier.less_than(&epoch) {
                         break;
                     }
-                    if work > WORK_MAX {
-                        activator.activate();
-                        return;
+                    let stash = first.get_mut();
+                    let mut session = output.session(&stash.capability);
+                    while let Some(mut records) = stash.batches.pop_front() {
+                        work += records.len();
+                        if shared.round_trip {
+                            records = records.iter().map(through_codec).collect();
+                        }
+                        logic.apply(&mut records, &mut out);
+                        session.give_container(&mut out);
+                        out.clear(); // a recycled vector may still hold what it held
+                        if work > WORK_MAX {
+                            activator.activate();
+                            return;
+                        }
                     }
+                    if data_frontier.less_equal(&epoch) || marks_frontier.less_equal(&epoch) {
+                        break;
+                    }
+                    now = stash.progress.unwrap_or(now);
+                    loop {
+                        if shared.pressure.is_high() {
+                            shared.pressure.wait(activator.clone());
+                            stash.progress = Some(now);
+                            return;
+                        }
+                        let more = logic.advance(now, ROOM, &mut out);
+                        work += out.len();
+                        session.give_container(&mut out);
+                        out.clear();
+                        if !more {
+                            break;
+                        }
+                        if work > WORK_MAX {
+                            activator.activate();
+                            return;
+                        }
+                    }
+                    drop(session);
+                    first.remove();
                 }
-                drop(session);
-                first.remove();
+                if data_frontier.is_empty() && marks_frontier.is_empty() && open.is_empty() {
+                    logic.end();
+                }
             }
-            if data_frontier.is_empty() && marks_frontier.is_empty() && open.is_empty() {
-                logic.end();
-            }
-        }
-    })
+        },
+    )
 }
 
 fn through_codec<T: State>(value: &T) -> T {

@@ -70,7 +70,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
         id: Rc<dyn Fn(&T) -> I>,
         retention: Duration,
     ) -> Self {
-        self.cx.step(format!("dedup within {}", humantime::format_duration(retention)));
+        self.cx.step(format!(
+            "dedup within {}",
+            humantime::format_duration(retention)
+        ));
         self.close_at(Closing::Next);
         let logic = Dedup {
             held: TimeQueue::default(),
@@ -79,12 +82,16 @@ impl<'scope, T: State> EventStream<'scope, T> {
             count: Counts::new(&self.cx.metrics, self.cx.worker),
         };
         let workers = self.cx.workers;
-        let pact =
-            Exchange::new(move |event: &Event<T>| worker_of(route(&event.value), workers));
+        let pact = Exchange::new(move |event: &Event<T>| worker_of(route(&event.value), workers));
         let cx = Rc::clone(&self.cx);
         let progress = self.progress.clone();
         let events = by_epoch(&cx, self.events, progress, pact, "dedup", logic);
-        Self { events, progress: settled(self.progress), late: None, ..self }
+        Self {
+            events,
+            progress: settled(self.progress),
+            late: None,
+            ..self
+        }
     }
 
     /// Passes the first copy of each event at once and drops those that follow it.
@@ -113,7 +120,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
         id: impl Fn(&T) -> I + 'static,
         retention: Duration,
     ) -> Self {
-        self.cx.step(format!("dedup_eager within {}", humantime::format_duration(retention)));
+        self.cx.step(format!(
+            "dedup_eager within {}",
+            humantime::format_duration(retention)
+        ));
         self.close_at(Closing::Next);
         let id: Rc<dyn Fn(&T) -> I> = Rc::new(id);
         let (route, workers) = (Rc::clone(&id), self.cx.workers);
@@ -128,7 +138,11 @@ impl<'scope, T: State> EventStream<'scope, T> {
         let cx = Rc::clone(&self.cx);
         let progress = self.progress.clone();
         let events = by_epoch(&cx, self.events, progress, pact, "dedup_eager", logic);
-        Self { events, late: None, ..self }
+        Self {
+            events,
+            late: None,
+            ..self
+        }
     }
 }
 
@@ -142,7 +156,12 @@ struct Seen<I, T> {
 
 impl<I: Ids, T> Seen<I, T> {
     fn new(id: Rc<dyn Fn(&T) -> I>, retention: Duration) -> Self {
-        Self { id, retention: millis(retention), kept: Table::default(), cursor: 0 }
+        Self {
+            id,
+            retention: millis(retention),
+            kept: Table::default(),
+            cursor: 0,
+        }
     }
 
     /// Whether the event is to be kept; if so it is remembered.
@@ -151,14 +170,19 @@ impl<I: Ids, T> Seen<I, T> {
         let (time, retention) = (event.at.time, self.retention);
         let mut fresh = false;
         let hash = stable_hash(&id);
-        self.kept.upsert(hash, id, || EventTime::NEVER, |kept| {
-            let repeats = *kept != EventTime::NEVER
-                && time < kept.plus(retention)
-                && *kept < time.plus(retention);
-            if !repeats {
-                (*kept, fresh) = (time, true);
-            }
-        });
+        self.kept.upsert(
+            hash,
+            id,
+            || EventTime::NEVER,
+            |kept| {
+                let repeats = *kept != EventTime::NEVER
+                    && time < kept.plus(retention)
+                    && *kept < time.plus(retention);
+                if !repeats {
+                    (*kept, fresh) = (time, true);
+                }
+            },
+        );
         fresh
     }
 
@@ -167,8 +191,15 @@ impl<I: Ids, T> Seen<I, T> {
         if horizon == EventTime::END {
             return; // nothing comes any more
         }
-        let Self { kept, cursor, retention, .. } = self;
-        kept.sweep(cursor, 16 + 2 * taken, |_, time| time.plus(*retention) > horizon);
+        let Self {
+            kept,
+            cursor,
+            retention,
+            ..
+        } = self;
+        kept.sweep(cursor, 16 + 2 * taken, |_, time| {
+            time.plus(*retention) > horizon
+        });
     }
 }
 
@@ -180,7 +211,11 @@ struct Counts {
 
 impl Counts {
     fn new(metrics: &Arc<Metrics>, worker: usize) -> Self {
-        Self { metrics: Arc::clone(metrics), worker, state_bytes: 0 }
+        Self {
+            metrics: Arc::clone(metrics),
+            worker,
+            state_bytes: 0,
+        }
     }
 
     fn duplicates(&self) -> &AtomicU64 {
@@ -194,7 +229,10 @@ impl Counts {
     fn state(&mut self, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let change = bytes - std::mem::replace(&mut self.state_bytes, bytes);
-        self.metrics.worker(self.worker).state_bytes.fetch_add(change, Relaxed);
+        self.metrics
+            .worker(self.worker)
+            .state_bytes
+            .fetch_add(change, Relaxed);
     }
 }
 
@@ -222,9 +260,15 @@ impl<I: Ids, T: State> ByEpoch for Dedup<I, T> {
         let more = self.held.release(progress.horizon, room, &mut self.decided);
         let released = self.decided.len();
         let before = out.len();
-        out.extend(self.decided.drain(..).filter(|event| self.seen.keeps(event)));
+        out.extend(
+            self.decided
+                .drain(..)
+                .filter(|event| self.seen.keeps(event)),
+        );
         let kept = out.len() - before;
-        self.count.duplicates().fetch_add((released - kept) as u64, Relaxed);
+        self.count
+            .duplicates()
+            .fetch_add((released - kept) as u64, Relaxed);
         self.count.held().fetch_sub(signed(released), Relaxed);
         if !more {
             self.seen.forget(progress.horizon, released);
@@ -249,12 +293,15 @@ impl<I: Ids, T: State> ByEpoch for DedupEager<I, T> {
         let before = out.len();
         out.extend(records.drain(..).filter(|event| self.seen.keeps(event)));
         let kept = out.len() - before;
-        self.count.duplicates().fetch_add((taken - kept) as u64, Relaxed);
+        self.count
+            .duplicates()
+            .fetch_add((taken - kept) as u64, Relaxed);
         self.taken += taken;
     }
 
     fn advance(&mut self, progress: Progress, _: usize, _: &mut Vec<Event<T>>) -> bool {
-        self.seen.forget(progress.horizon, std::mem::take(&mut self.taken));
+        self.seen
+            .forget(progress.horizon, std::mem::take(&mut self.taken));
         self.count.state(self.seen.kept.bytes());
         false
     }

@@ -15,14 +15,14 @@ impl<'scope, T: State> EventStream<'scope, T> {
         key: impl Fn(&T) -> K + 'static,
     ) -> KeyedStream<'scope, K, T> {
         self.cx.step("key_by");
-        KeyedStream { stream: self, key: Rc::new(key) }
+        KeyedStream {
+            stream: self,
+            key: Rc::new(key),
+        }
     }
 
     /// As [`EventStream::key_by`], for a key that can be borrowed from the event.
-    pub fn key_by_ref<K>(
-        self,
-        key: impl Fn(&T) -> &K + 'static,
-    ) -> KeyedStream<'scope, K::Owned, T>
+    pub fn key_by_ref<K>(self, key: impl Fn(&T) -> &K + 'static) -> KeyedStream<'scope, K::Owned, T>
     where
         K: ToOwned + ?Sized,
         K::Owned: State + Hash + Eq,

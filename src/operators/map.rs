@@ -34,7 +34,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
     /// ```
     pub fn map<U: State>(self, mut map: impl FnMut(T) -> U + 'static) -> EventStream<'scope, U> {
         self.each_batch("map", move |batch, out| {
-            out.extend(batch.drain(..).map(|event| Event { at: event.at, value: map(event.value) }));
+            out.extend(batch.drain(..).map(|event| Event {
+                at: event.at,
+                value: map(event.value),
+            }));
         })
     }
 
@@ -85,7 +88,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
                         control.fail(Error::usage(format!(
                             "flat_map: source {}: partition {}: offset {}: no room for part {nth} \
                              of an event: {} parts on three levels are the most",
-                            at.source, at.partition, at.offset, Position::CHILDREN_MAX
+                            at.source,
+                            at.partition,
+                            at.offset,
+                            Position::CHILDREN_MAX
                         )));
                         return;
                     };
@@ -125,7 +131,14 @@ impl<'scope, T: State> EventStream<'scope, T> {
         self,
         mut try_map: impl FnMut(&T) -> Result<U, E> + 'static,
     ) -> EventStream<'scope, U> {
-        let Self { cx, events, progress, closings, branches, .. } = self;
+        let Self {
+            cx,
+            events,
+            progress,
+            closings,
+            branches,
+            ..
+        } = self;
         cx.step("try_map");
         let shared = Rc::clone(&cx.shared);
         let both = events.unary::<Builder<Result<Event<U>, Letter>>, _, _, _>(
@@ -138,7 +151,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
                         let mut session = sink.session(&time);
                         for event in batches.flat_map(|batch| batch.drain(..)) {
                             session.give(match try_map(&event.value) {
-                                Ok(value) => Ok(Event { at: event.at, value }),
+                                Ok(value) => Ok(Event {
+                                    at: event.at,
+                                    value,
+                                }),
                                 Err(why) => {
                                     shared.count().count_dead(DeadReason::Processing);
                                     Err(letter(&shared.board, event.at, &event.value, &why))
@@ -151,7 +167,14 @@ impl<'scope, T: State> EventStream<'scope, T> {
         );
         let (events, letters) = split(both);
         cx.letters.borrow_mut().dead.push(letters);
-        EventStream { cx, events, progress, closings, branches, late: None }
+        EventStream {
+            cx,
+            events,
+            progress,
+            closings,
+            branches,
+            late: None,
+        }
     }
 
     fn each_batch<U: State>(
@@ -159,7 +182,14 @@ impl<'scope, T: State> EventStream<'scope, T> {
         name: &'static str,
         mut each: impl FnMut(&mut Vec<Event<T>>, &mut Vec<Event<U>>) + 'static,
     ) -> EventStream<'scope, U> {
-        let Self { cx, events, progress, closings, branches, .. } = self;
+        let Self {
+            cx,
+            events,
+            progress,
+            closings,
+            branches,
+            ..
+        } = self;
         cx.step(name);
         let shared = Rc::clone(&cx.shared);
         let events = events.unary::<Builder<Event<U>>, _, _, _>(Pipeline, name, move |_, _| {
@@ -176,7 +206,14 @@ impl<'scope, T: State> EventStream<'scope, T> {
                 });
             }
         });
-        EventStream { cx, events, progress, closings, branches, late: None }
+        EventStream {
+            cx,
+            events,
+            progress,
+            closings,
+            branches,
+            late: None,
+        }
     }
 }
 
@@ -189,7 +226,10 @@ fn letter<T: Serialize>(
     let place = board.origin(at.source, at.partition);
     let (source, origin) = place.unwrap_or_else(|| {
         let unknown: std::sync::Arc<str> = std::sync::Arc::from("results");
-        (std::sync::Arc::clone(&unknown), Origin::Memory(unknown, at.partition))
+        (
+            std::sync::Arc::clone(&unknown),
+            Origin::Memory(unknown, at.partition),
+        )
     });
     Letter {
         source,
@@ -201,13 +241,19 @@ fn letter<T: Serialize>(
         cut_from: None,
         headers: Vec::new(),
         timestamp: Some(at.time),
-        cause: Cause::Dead { reason: DeadReason::Processing, error: why.to_string() },
+        cause: Cause::Dead {
+            reason: DeadReason::Processing,
+            error: why.to_string(),
+        },
     }
 }
 
 fn split<'scope, T: Clone + 'static>(
     both: StreamVec<'scope, Epoch, Result<T, Letter>>,
-) -> (StreamVec<'scope, Epoch, T>, StreamVec<'scope, Epoch, Letter>) {
+) -> (
+    StreamVec<'scope, Epoch, T>,
+    StreamVec<'scope, Epoch, Letter>,
+) {
     use timely::dataflow::operators::core::OkErr;
     both.ok_err(|either| either)
 }

@@ -19,6 +19,6 @@ mod window;
 pub(crate) use by_epoch::{ByEpoch, by_epoch};
 pub use dedup::Ids;
 pub use window::{
-    Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold,
-    IntSum, Last, Max, Min, Number, Sum, Windowed,
+    Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold, IntSum,
+    Last, Max, Min, Number, Sum, Windowed,
 };

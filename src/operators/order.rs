@@ -45,7 +45,9 @@ impl<'scope, K: State + std::hash::Hash + Eq, T: State> KeyedStream<'scope, K, T
             worker_of(stable_hash(&route(&event.value)), workers)
         });
         let progress = stream.progress.clone();
-        let logic = Order { held: TimeQueue::default() };
+        let logic = Order {
+            held: TimeQueue::default(),
+        };
         stream.events = by_epoch(&cx, stream.events, progress, pact, "order", logic);
         stream.progress = settled(stream.progress);
         Self { stream, key }

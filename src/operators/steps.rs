@@ -9,7 +9,9 @@ use crate::stream::Stream;
 impl<'scope, T: 'static> Stream<'scope, T> {
     /// Turns each value into another.
     pub fn map<U: 'static>(self, mut map: impl FnMut(T) -> U + 'static) -> Stream<'scope, U> {
-        self.each("map", move |nth, value, pieces| pieces.good.push((nth, map(value))))
+        self.each("map", move |nth, value, pieces| {
+            pieces.good.push((nth, map(value)))
+        })
     }
 
     /// Keeps the values for which `keep` holds.
@@ -27,7 +29,9 @@ impl<'scope, T: 'static> Stream<'scope, T> {
         mut flat_map: impl FnMut(T) -> I + 'static,
     ) -> Stream<'scope, U> {
         self.each("flat_map", move |nth, value, pieces| {
-            pieces.good.extend(flat_map(value).into_iter().map(|value| (nth, value)));
+            pieces
+                .good
+                .extend(flat_map(value).into_iter().map(|value| (nth, value)));
         })
     }
 
@@ -55,12 +59,19 @@ impl<'scope, T: 'static> Stream<'scope, T> {
         name: &'static str,
         mut step: impl FnMut(u32, T, &mut Pieces<U>) + 'static,
     ) -> Stream<'scope, U> {
-        let Self { cx, port, mut decode } = self;
+        let Self {
+            cx,
+            port,
+            mut decode,
+        } = self;
         cx.step(name);
         let mut before = Pieces::default();
         let decode = Box::new(move |records: &[Record<'_>], pieces: &mut Pieces<U>| {
             decode(records, &mut before);
-            before.good.drain(..).for_each(|(nth, value)| step(nth, value, pieces));
+            before
+                .good
+                .drain(..)
+                .for_each(|(nth, value)| step(nth, value, pieces));
             // A record with a defect in one of its pieces is one dead letter, in its place.
             pieces.bad.append(&mut before.bad);
             pieces.bad.sort_by_key(|bad| bad.0);

@@ -39,12 +39,21 @@ impl<T: State> EventStream<'_, T> {
         let closings = self.closings.into_iter().chain(other.closings).collect();
         let events = self.events.concat(other.events);
         let progress = meet(self.progress, other.progress);
-        Self { cx, events, progress, closings, branches, late: None }
+        Self {
+            cx,
+            events,
+            progress,
+            closings,
+            branches,
+            late: None,
+        }
     }
 
     fn at_branch(self, before: u16) -> Self {
         use timely::dataflow::operators::vec::Map;
-        let events = self.events.map_in_place(move |event| event.at = event.at.branch(before));
+        let events = self
+            .events
+            .map_in_place(move |event| event.at = event.at.branch(before));
         Self { events, ..self }
     }
 }

@@ -32,7 +32,11 @@ impl MarkOf {
             Mark::Idle => (1, EventTime::NEVER),
             Mark::Ended => (2, EventTime::END),
         };
-        Self { door: u32::try_from(door).expect("few workers"), kind, watermark }
+        Self {
+            door: u32::try_from(door).expect("few workers"),
+            kind,
+            watermark,
+        }
     }
 
     fn mark(self) -> Mark {
@@ -65,43 +69,48 @@ pub(crate) fn watermark<'scope>(
     let doors = cx.workers;
     let shared = Rc::clone(&cx.shared);
     type Builder = CapacityContainerBuilder<Vec<Progress>>;
-    marks.broadcast().unary_frontier::<Builder, _, _, _>(Pipeline, "watermark", |_, _| {
-        let mut clock = SourceClock::new(doors);
-        let mut open: BTreeMap<Epoch, _> = BTreeMap::new();
-        let mut now = Progress::START;
-        let mut known = Epoch::FIRST;
-        move |(input, frontier), output| {
-            shared.running.set("watermark");
-            input.for_each_time(|time, batches| {
-                let (_, marks) = open
-                    .entry(*time.time())
-                    .or_insert_with(|| (time.retain(output.output_index()), Vec::new()));
-                marks.extend(batches.flat_map(|batch| batch.drain(..)));
-            });
-            while let Some(first) = open.first_entry() {
-                if frontier.less_equal(first.key()) {
-                    break;
+    marks
+        .broadcast()
+        .unary_frontier::<Builder, _, _, _>(Pipeline, "watermark", |_, _| {
+            let mut clock = SourceClock::new(doors);
+            let mut open: BTreeMap<Epoch, _> = BTreeMap::new();
+            let mut now = Progress::START;
+            let mut known = Epoch::FIRST;
+            move |(input, frontier), output| {
+                shared.running.set("watermark");
+                input.for_each_time(|time, batches| {
+                    let (_, marks) = open
+                        .entry(*time.time())
+                        .or_insert_with(|| (time.retain(output.output_index()), Vec::new()));
+                    marks.extend(batches.flat_map(|batch| batch.drain(..)));
+                });
+                while let Some(first) = open.first_entry() {
+                    if frontier.less_equal(first.key()) {
+                        break;
+                    }
+                    let (capability, marks): (_, Vec<MarkOf>) = first.remove();
+                    for mark in marks {
+                        clock.mark(mark.door as usize, mark.mark());
+                    }
+                    let watermark = clock.close();
+                    let horizon = watermark.minus(rules.allowed);
+                    let before = std::mem::replace(&mut now, Progress { watermark, horizon });
+                    if before != now {
+                        status.advance(watermark);
+                        output.session(&capability).give(now);
+                    }
                 }
-                let (capability, marks): (_, Vec<MarkOf>) = first.remove();
-                for mark in marks {
-                    clock.mark(mark.door as usize, mark.mark());
-                }
-                let watermark = clock.close();
-                let horizon = watermark.minus(rules.allowed);
-                let before = std::mem::replace(&mut now, Progress { watermark, horizon });
-                if before != now {
-                    status.advance(watermark);
-                    output.session(&capability).give(now);
+                if let Some(next) = frontier.frontier().first()
+                    && *next > known
+                {
+                    known = *next;
+                    learned(Known {
+                        next: known,
+                        horizon: now.horizon,
+                    });
                 }
             }
-            if let Some(next) = frontier.frontier().first()
-                && *next > known
-            {
-                known = *next;
-                learned(Known { next: known, horizon: now.horizon });
-            }
-        }
-    })
+        })
 }
 
 /// What is known where two streams meet: the smaller of both, epoch by epoch.
@@ -119,13 +128,19 @@ pub(crate) fn meet<'scope>(
                 let stash = open
                     .entry(*time.time())
                     .or_insert_with(|| (time.retain(output.output_index()), [None; 2]));
-                stash.1[0] = batches.flat_map(|batch| batch.drain(..)).last().or(stash.1[0]);
+                stash.1[0] = batches
+                    .flat_map(|batch| batch.drain(..))
+                    .last()
+                    .or(stash.1[0]);
             });
             second.for_each_time(|time, batches| {
                 let stash = open
                     .entry(*time.time())
                     .or_insert_with(|| (time.retain(output.output_index()), [None; 2]));
-                stash.1[1] = batches.flat_map(|batch| batch.drain(..)).last().or(stash.1[1]);
+                stash.1[1] = batches
+                    .flat_map(|batch| batch.drain(..))
+                    .last()
+                    .or(stash.1[1]);
             });
             while let Some(earliest) = open.first_entry() {
                 let epoch = earliest.key();
@@ -147,9 +162,7 @@ pub(crate) fn meet<'scope>(
 }
 
 /// What is known behind an operator that releases only what the horizon has passed.
-pub(crate) fn settled(
-    progress: StreamVec<'_, Epoch, Progress>,
-) -> StreamVec<'_, Epoch, Progress> {
+pub(crate) fn settled(progress: StreamVec<'_, Epoch, Progress>) -> StreamVec<'_, Epoch, Progress> {
     use timely::dataflow::operators::vec::Map;
     progress.map(Progress::settled)
 }

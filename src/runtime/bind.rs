@@ -16,17 +16,31 @@ type Bindings = (Vec<Arc<dyn Source>>, Vec<Arc<dyn Sink>>);
 /// # Errors
 /// Lists ports that nothing binds, and bindings that no port asks for.
 pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) -> Result<Bindings> {
-    let ports = |kind| description.ports.iter().filter(move |port: &&Port| port.kind == kind);
+    let ports = |kind| {
+        description
+            .ports
+            .iter()
+            .filter(move |port: &&Port| port.kind == kind)
+    };
     let given = [
-        (PortKind::Source, settings.sources.keys().collect::<Vec<_>>()),
+        (
+            PortKind::Source,
+            settings.sources.keys().collect::<Vec<_>>(),
+        ),
         (PortKind::Sink, settings.sinks.keys().collect()),
     ];
     for (kind, names) in given {
         for name in names {
             if !ports(kind).any(|port| port.name == *name) {
                 let hint = nearest(name, ports(kind).map(|port| port.name.as_str()));
-                let kind = if kind == PortKind::Source { "source" } else { "sink" };
-                return Err(Error::usage(format!("the job has no {kind} `{name}`{hint}")));
+                let kind = if kind == PortKind::Source {
+                    "source"
+                } else {
+                    "sink"
+                };
+                return Err(Error::usage(format!(
+                    "the job has no {kind} `{name}`{hint}"
+                )));
             }
         }
     }
@@ -59,7 +73,10 @@ fn check_distinct(sinks: &[Arc<dyn Sink>]) -> Result {
     let shared = |name: &str| name.starts_with("file:") || name.starts_with("kafka:");
     let mut names: Vec<_> = sinks.iter().map(|sink| sink.describe()).collect();
     names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1] && shared(&pair[0])) {
+    match names
+        .windows(2)
+        .find(|pair| pair[0] == pair[1] && shared(&pair[0]))
+    {
         Some(pair) => Err(Error::usage(format!("two sinks are bound to {}", pair[0]))),
         None => Ok(()),
     }
@@ -112,20 +129,35 @@ struct Uri<'a> {
 
 fn parse<'a>(port: &Port, uri: &'a str) -> Result<Uri<'a>> {
     if uri == "-" {
-        return Ok(Uri { scheme: "-", path: "", options: Vec::new() });
+        return Ok(Uri {
+            scheme: "-",
+            path: "",
+            options: Vec::new(),
+        });
     }
     let broken = || {
-        let why = format!("port `{}`: expected SCHEME:PATH or -, found `{uri}`", port.name);
+        let why = format!(
+            "port `{}`: expected SCHEME:PATH or -, found `{uri}`",
+            port.name
+        );
         Error::usage(why)
     };
     let (scheme, rest) = uri.split_once(':').ok_or_else(broken)?;
     if !matches!(scheme, "kafka") {
-        return Ok(Uri { scheme, path: rest, options: Vec::new() }); // a path may hold anything
+        return Ok(Uri {
+            scheme,
+            path: rest,
+            options: Vec::new(),
+        }); // a path may hold anything
     }
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     let options = options.split('&').filter(|option| !option.is_empty());
     let options = options.map(|option| option.split_once('=').ok_or_else(broken));
-    Ok(Uri { scheme, path, options: options.collect::<Result<_>>()? })
+    Ok(Uri {
+        scheme,
+        path,
+        options: options.collect::<Result<_>>()?,
+    })
 }
 
 fn source_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Arc<dyn Source>> {
@@ -134,16 +166,18 @@ fn source_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<
         "file" if !uri.path.is_empty() => Ok(Arc::new(FileSource::new(uri.path))),
         "-" => Ok(Arc::new(StdinSource::new())),
         "kafka" => kafka_source(job, port, &uri, settings),
-        _ => Err(unknown(port, text, "file:PATH, kafka:TOPIC or - (standard input)")),
+        _ => Err(unknown(
+            port,
+            text,
+            "file:PATH, kafka:TOPIC or - (standard input)",
+        )),
     }
 }
 
 fn sink_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Arc<dyn Sink>> {
     let uri = parse(port, text)?;
     match uri.scheme {
-        "file" if !uri.path.is_empty() => {
-            Ok(Arc::new(file_sink(Path::new(uri.path), settings)))
-        }
+        "file" if !uri.path.is_empty() => Ok(Arc::new(file_sink(Path::new(uri.path), settings))),
         "-" => Ok(Arc::new(StdoutSink::new())),
         "stderr" => Ok(Arc::new(StderrSink::new())),
         "null" => Ok(Arc::new(NullSink::new())),
@@ -156,15 +190,24 @@ fn sink_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Ar
 }
 
 fn unknown(port: &Port, uri: &str, expected: &str) -> Error {
-    Error::usage(format!("port `{}`: expected {expected}, found `{uri}`", port.name))
+    Error::usage(format!(
+        "port `{}`: expected {expected}, found `{uri}`",
+        port.name
+    ))
 }
 
 #[cfg(not(feature = "kafka"))]
 fn kafka_source(_: &str, port: &Port, _: &Uri<'_>, _: &Settings) -> Result<Arc<dyn Source>> {
-    Err(Error::usage(format!("port `{}`: this program was built without Kafka", port.name)))
+    Err(Error::usage(format!(
+        "port `{}`: this program was built without Kafka",
+        port.name
+    )))
 }
 
 #[cfg(not(feature = "kafka"))]
 fn kafka_sink(_: &str, port: &Port, _: &Uri<'_>, _: &Settings) -> Result<Arc<dyn Sink>> {
-    Err(Error::usage(format!("port `{}`: this program was built without Kafka", port.name)))
+    Err(Error::usage(format!(
+        "port `{}`: this program was built without Kafka",
+        port.name
+    )))
 }

@@ -1,7 +1,7 @@
 //! Builds the dataflow of one worker from a job's description.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::connectors::write_letters;
 use crate::error::{Error, Result};
 use crate::event::Letter;
 use crate::observe::{Board, Metrics};
-use crate::stream::{Context, Control, Description, Flow, PortKind, Pressure, Shared};
+use crate::stream::{Context, Control, Description, Flow, PortKind, Pressure, Running, Shared};
 use crate::time::{Closing, Epoch};
 
 /// A job's description: runs once on every worker.
@@ -55,7 +55,7 @@ pub(crate) fn build(
         pressure: Pressure::with_limit(common.pressure),
         plugs,
         round_trip: common.round_trip,
-        running: Cell::new("the description of the dataflow"),
+        running: Running,
     });
     let cx = Rc::new(Context {
         scope,
@@ -66,6 +66,7 @@ pub(crate) fn build(
         doors: RefCell::default(),
         shared: Rc::clone(&shared),
     });
+    Running.set("the description of the dataflow");
     let described = job(&Flow { cx: Rc::clone(&cx) });
     let letters = std::mem::take(&mut *cx.letters.borrow_mut());
     let late = letters.late.into_iter().flatten().collect();
@@ -77,7 +78,11 @@ pub(crate) fn build(
     if let Err(error) = described {
         description.errors.push(error);
     }
-    Ok(Built { shared, probe: cx.probe.clone(), description })
+    Ok(Built {
+        shared,
+        probe: cx.probe.clone(),
+        description,
+    })
 }
 
 fn letter_port<'scope>(
@@ -95,7 +100,11 @@ fn letter_port<'scope>(
 
 fn lateness((source, closings): &(Arc<str>, crate::stream::Closings)) -> (String, String) {
     let rules: Vec<_> = closings.borrow().iter().map(Closing::to_string).collect();
-    let rule = if rules.is_empty() { "never".to_owned() } else { rules.join(", or ") };
+    let rule = if rules.is_empty() {
+        "never".to_owned()
+    } else {
+        rules.join(", or ")
+    };
     (source.to_string(), rule)
 }
 

@@ -37,7 +37,11 @@ impl Plan {
             return Err(Error::usage(format!("unknown parameter `{unknown}`{hint}")));
         }
         let workers = settings.worker_count()?;
-        let (sources, sinks) = bind::bind(name, &description, &settings)?;
+        let (sources, sinks) = bind::bind(
+            settings.job_id.as_deref().unwrap_or(name),
+            &description,
+            &settings,
+        )?;
         let ports = description.ports.len();
         let mut tuning = Tuning::within(settings.buffer_bytes, workers, ports);
         tuning.idle_timeout = settings.idle_timeout;
@@ -62,5 +66,4 @@ impl Plan {
     pub(crate) fn is_bounded(&self) -> bool {
         self.sources.iter().all(|source| source.bounded())
     }
-
 }

@@ -45,6 +45,7 @@ pub struct Settings {
     pub(crate) sinks: BTreeMap<String, Bound<dyn Sink>>,
     pub(crate) output_dir: Option<PathBuf>,
     pub(crate) bootstrap: Option<String>,
+    pub(crate) job_id: Option<String>,
     pub(crate) bounded: bool,
     pub(crate) start: Start,
     pub(crate) params: BTreeMap<String, String>,
@@ -91,28 +92,32 @@ impl Settings {
     /// Binds the source port `port`.
     #[must_use]
     pub fn bind_source(mut self, port: &str, source: impl Source + 'static) -> Self {
-        self.sources.insert(port.to_owned(), Bound::To(Arc::new(source)));
+        self.sources
+            .insert(port.to_owned(), Bound::To(Arc::new(source)));
         self
     }
 
     /// Binds the sink port `port`.
     #[must_use]
     pub fn bind_sink(mut self, port: &str, sink: impl Sink + 'static) -> Self {
-        self.sinks.insert(port.to_owned(), Bound::To(Arc::new(sink)));
+        self.sinks
+            .insert(port.to_owned(), Bound::To(Arc::new(sink)));
         self
     }
 
     /// Binds the source port `port` to `SCHEME:PATH[?KEY=VALUE&..]`.
     #[must_use]
     pub fn source_uri(mut self, port: &str, uri: &str) -> Self {
-        self.sources.insert(port.to_owned(), Bound::Uri(uri.to_owned()));
+        self.sources
+            .insert(port.to_owned(), Bound::Uri(uri.to_owned()));
         self
     }
 
     /// Binds the sink port `port` to `SCHEME:PATH[?KEY=VALUE&..]`.
     #[must_use]
     pub fn sink_uri(mut self, port: &str, uri: &str) -> Self {
-        self.sinks.insert(port.to_owned(), Bound::Uri(uri.to_owned()));
+        self.sinks
+            .insert(port.to_owned(), Bound::Uri(uri.to_owned()));
         self
     }
 
@@ -127,6 +132,13 @@ impl Settings {
     #[must_use]
     pub fn bootstrap(mut self, servers: &str) -> Self {
         self.bootstrap = Some(servers.to_owned());
+        self
+    }
+
+    /// Who the job is in Kafka; names of groups begin with it. Default: its name.
+    #[must_use]
+    pub fn job_id(mut self, id: &str) -> Self {
+        self.job_id = Some(id.to_owned());
         self
     }
 
@@ -154,7 +166,8 @@ impl Settings {
     /// Sets a property of the Kafka client, for one port or for all.
     #[must_use]
     pub fn property(mut self, port: Option<&str>, key: &str, value: &str) -> Self {
-        self.properties.push((port.map(str::to_owned), key.to_owned(), value.to_owned()));
+        self.properties
+            .push((port.map(str::to_owned), key.to_owned(), value.to_owned()));
         self
     }
 
@@ -201,7 +214,9 @@ impl Settings {
                 Err(Error::usage(why))
             }
             // Knows of cgroups and affinity.
-            None => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(256)),
+            None => Ok(std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(256)),
         }
     }
 }
@@ -209,7 +224,9 @@ impl Settings {
 /// ` (did you mean ..?)`, if a known name is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let close = |other: &&str| distance(name, other) <= 1 + name.len() / 4;
-    let near = known.filter(close).min_by_key(|other| distance(name, other));
+    let near = known
+        .filter(close)
+        .min_by_key(|other| distance(name, other));
     near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"))
 }
 
@@ -236,7 +253,10 @@ mod tests {
     fn a_near_name_is_offered_and_a_far_one_is_not() {
         let known = || ["size", "lag", "allowed-lateness"].into_iter();
         assert_eq!(nearest("sise", known()), " (did you mean `size`?)");
-        assert_eq!(nearest("allowed-latenes", known()), " (did you mean `allowed-lateness`?)");
+        assert_eq!(
+            nearest("allowed-latenes", known()),
+            " (did you mean `allowed-lateness`?)"
+        );
         assert_eq!(nearest("colour", known()), "");
     }
 }

@@ -15,7 +15,7 @@ use super::build::{Built, Common, build};
 use crate::connectors::{Pace, Plugs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Board, Metrics, Summary};
-use crate::stream::Control;
+use crate::stream::{Control, Running};
 use crate::time::Epoch;
 
 /// A worker that nobody wakes looks around after this long.
@@ -32,7 +32,11 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(plan: &Plan) -> Self {
         let metrics = Arc::new(Metrics::new(plan.workers));
-        Self { control: Arc::default(), metrics, board: Arc::default() }
+        Self {
+            control: Arc::default(),
+            metrics,
+            board: Arc::default(),
+        }
     }
 }
 
@@ -62,6 +66,13 @@ pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
     }
     match fault {
         Some(fault) => Err(fault),
+        None if stopped => {
+            let why = "interrupted: the input was not read to its end";
+            Err(Error::new(
+                ErrorKind::Interrupted(run.control.signal()),
+                why,
+            ))
+        }
         None => outcome.map(|()| Summary::of(&run.metrics)),
     }
 }
@@ -82,7 +93,6 @@ fn execute(plan: Plan, run: &Run) -> Result {
     };
     let pace = Arc::new(Pace::new(plan.sources.len() * workers));
     let guards = timely::execute(config, move |worker| {
-        let last = Rc::new(Cell::new("the start"));
         let plugs = Rc::new(Plugs {
             sources: plan.sources.clone(),
             sinks: plan.sinks.clone(),
@@ -94,14 +104,12 @@ fn execute(plan: Plan, run: &Run) -> Result {
         let driven = catch_unwind(AssertUnwindSafe(|| {
             let any: Rc<dyn Any> = Rc::clone(&plugs) as Rc<dyn Any>;
             let built = worker.dataflow(|scope| build(scope, &*plan.job, &common, any))?;
-            let ran = catch_unwind(AssertUnwindSafe(|| drive(worker, &built, &plugs)));
-            last.set(built.shared.running.get());
-            ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            drive(worker, &built, &plugs)
         }));
         match driven {
             Ok(Ok(())) => {}
             Ok(Err(error)) => common.control.fail(error),
-            Err(panic) => common.control.fail(panicked(last.get(), &*panic)),
+            Err(panic) => common.control.fail(panicked(Running.get(), &*panic)),
         }
         if common.control.is_faulty() {
             for dataflow in worker.installed_dataflows() {
@@ -129,7 +137,11 @@ fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs) -> Result {
         if now != complete {
             // An epoch is complete: doors may open another.
             complete = now;
-            plugs.doors.borrow().iter().for_each(timely::scheduling::Activator::activate);
+            plugs
+                .doors
+                .borrow()
+                .iter()
+                .for_each(timely::scheduling::Activator::activate);
         }
     }
     Ok(())
@@ -141,6 +153,11 @@ fn first_open(probe: &ProbeHandle<Epoch>) -> Option<Epoch> {
 
 fn panicked(operator: &str, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    Error::new(ErrorKind::Panic, format!("operator `{operator}` panicked: {text}"))
+    let text = text
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    Error::new(
+        ErrorKind::Panic,
+        format!("operator `{operator}` panicked: {text}"),
+    )
 }

@@ -23,7 +23,10 @@ pub(crate) fn decode<T: State>(bytes: &[u8]) -> Result<T> {
     if read == bytes.len() {
         Ok(value)
     } else {
-        Err(broken::<T>("leaves bytes behind", format!("read {read} of {}", bytes.len())))
+        Err(broken::<T>(
+            "leaves bytes behind",
+            format!("read {read} of {}", bytes.len()),
+        ))
     }
 }
 
@@ -37,14 +40,14 @@ pub(crate) fn round_trip<T: State>(value: &T) -> Result<T> {
     if first == second {
         Ok(back)
     } else {
-        Err(broken::<T>("comes back as another value", "its bytes differ"))
+        Err(broken::<T>(
+            "comes back as another value",
+            "its bytes differ",
+        ))
     }
 }
 
-fn broken<T>(
-    how: &str,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+fn broken<T>(how: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let name = std::any::type_name::<T>();
     Error::usage(format!("type `{name}` {how} in the form of state")).because(cause)
 }

@@ -19,7 +19,10 @@ const MULTIPLIER: u64 = 0xD6E8_FEB8_6659_FD93;
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves are what is wanted"
+    )]
     let (low, high) = (product as u64, (product >> 64) as u64);
     low ^ high
 }
@@ -159,7 +162,15 @@ mod tests {
             per_slot[slot(hash) as usize] += 1;
             per_worker[worker_of(hash, 3) as usize] += 1;
         }
-        assert!(per_slot.iter().all(|count| (50..170).contains(count)), "{per_slot:?}");
-        assert!(per_worker.iter().all(|count| (32_000..36_500).contains(count)), "{per_worker:?}");
+        assert!(
+            per_slot.iter().all(|count| (50..170).contains(count)),
+            "{per_slot:?}"
+        );
+        assert!(
+            per_worker
+                .iter()
+                .all(|count| (32_000..36_500).contains(count)),
+            "{per_worker:?}"
+        );
     }
 }

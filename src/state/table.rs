@@ -55,14 +55,22 @@ fn spread(hash: u32) -> u64 {
 
 #[inline]
 fn low(hash: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is what is wanted"
+    )]
     let low = hash as u32;
     low
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { blocks: Vec::new(), index: vec![HashTable::new()], len: 0, changes: None }
+        Self {
+            blocks: Vec::new(),
+            index: vec![HashTable::new()],
+            len: 0,
+            changes: None,
+        }
     }
 }
 
@@ -87,19 +95,28 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
     /// Remembers from now on which entries change.
     #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints call it"))]
     pub(crate) fn track_changes(&mut self) {
-        self.changes = Some(Changes { stamp: 1, touched: Vec::new(), removed: Vec::new() });
+        self.changes = Some(Changes {
+            stamp: 1,
+            touched: Vec::new(),
+            removed: Vec::new(),
+        });
     }
 
     /// Hands each entry that changed since the last call to `each` (`None`: it was removed), and
     /// begins anew.
     #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints call it"))]
     pub(crate) fn take_changes(&mut self, mut each: impl FnMut(&K, Option<&V>)) {
-        let Some(mut changes) = self.changes.take() else { return };
+        let Some(mut changes) = self.changes.take() else {
+            return;
+        };
         // Removals first: an entry may have come again since.
         changes.removed.drain(..).for_each(|key| each(&key, None));
         for at in changes.touched.drain(..) {
             let (block, nth) = (at as usize / BLOCK, at as usize % BLOCK);
-            let Some(entry) = self.blocks.get_mut(block).and_then(|block| block.get_mut(nth))
+            let Some(entry) = self
+                .blocks
+                .get_mut(block)
+                .and_then(|block| block.get_mut(nth))
             else {
                 continue; // it moved into a hole, and was noted there again
             };
@@ -133,17 +150,33 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         if self.len == DIVIDE_AT && self.index.len() == 1 {
             self.divide();
         }
-        let Self { blocks, index, len, changes } = self;
+        let Self {
+            blocks,
+            index,
+            len,
+            changes,
+        } = self;
         let parts = index.len();
         let part = &mut index[part_of(hash, parts)];
-        let found =
-            part.entry(spread(low(hash)), same(blocks, hash, &key), |place| spread(place.hash));
+        let found = part.entry(spread(low(hash)), same(blocks, hash, &key), |place| {
+            spread(place.hash)
+        });
         let at = match found {
             Indexed::Occupied(place) => place.get().at,
             Indexed::Vacant(vacant) => {
                 let at = u32::try_from(*len).expect("fewer than 2^32 entries");
-                vacant.insert(Place { hash: low(hash), at });
-                push(blocks, Entry { key, value: absent(), stamp: 0 });
+                vacant.insert(Place {
+                    hash: low(hash),
+                    at,
+                });
+                push(
+                    blocks,
+                    Entry {
+                        key,
+                        value: absent(),
+                        stamp: 0,
+                    },
+                );
                 *len += 1;
                 at
             }
@@ -157,10 +190,17 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
 
     /// Takes `key` out.
     pub(crate) fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let Self { blocks, index, len, changes } = self;
+        let Self {
+            blocks,
+            index,
+            len,
+            changes,
+        } = self;
         let parts = index.len();
         let part = &mut index[part_of(hash, parts)];
-        let place = part.find_entry(spread(low(hash)), same(blocks, hash, key)).ok()?;
+        let place = part
+            .find_entry(spread(low(hash)), same(blocks, hash, key))
+            .ok()?;
         let (place, _) = place.remove();
         *len -= 1;
         let last = pop(blocks);
@@ -218,13 +258,19 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
     /// Everything in it, in the order in which it came (as far as nothing was removed). Memory is
     /// let go block by block.
     pub(crate) fn drain(self) -> Drain<K, V> {
-        Drain { left: self.len, blocks: self.blocks.into_iter(), block: Vec::new().into_iter() }
+        Drain {
+            left: self.len,
+            blocks: self.blocks.into_iter(),
+            block: Vec::new().into_iter(),
+        }
     }
 
     fn divide(&mut self) {
         let whole = std::mem::replace(
             &mut self.index,
-            (0..PARTS).map(|_| HashTable::with_capacity(DIVIDE_AT / PARTS)).collect(),
+            (0..PARTS)
+                .map(|_| HashTable::with_capacity(DIVIDE_AT / PARTS))
+                .collect(),
         );
         for place in whole.into_iter().flatten() {
             let hash = super::stable_hash(&entry(&self.blocks, place.at).key);
@@ -392,7 +438,10 @@ mod tests {
                 table.upsert(stable_hash(&key), key, Default::default, |_| {});
             });
             let each = table.bytes() as f64 / f64::from(size);
-            assert!(each <= 76.0, "{size} entries of 48 bytes: {each:.1} bytes each");
+            assert!(
+                each <= 76.0,
+                "{size} entries of 48 bytes: {each:.1} bytes each"
+            );
         }
     }
 }

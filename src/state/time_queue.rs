@@ -28,7 +28,12 @@ const SPARE_MAX: usize = 64;
 
 impl<T> Default for TimeQueue<T> {
     fn default() -> Self {
-        Self { spans: BTreeMap::new(), recent: (0, Vec::new()), spare: Vec::new(), len: 0 }
+        Self {
+            spans: BTreeMap::new(),
+            recent: (0, Vec::new()),
+            spare: Vec::new(),
+            len: 0,
+        }
     }
 }
 
@@ -40,7 +45,12 @@ impl<T> TimeQueue<T> {
 
     /// Bytes of memory it takes, without what the values hold elsewhere.
     pub(crate) fn bytes(&self) -> usize {
-        let held: usize = self.spans.values().chain([&self.recent.1]).map(Vec::capacity).sum();
+        let held: usize = self
+            .spans
+            .values()
+            .chain([&self.recent.1])
+            .map(Vec::capacity)
+            .sum();
         held * size_of::<Event<T>>()
     }
 
@@ -61,7 +71,11 @@ impl<T> TimeQueue<T> {
     }
 
     fn turn_to(&mut self, span: i64) {
-        let next = self.spans.remove(&span).or_else(|| self.spare.pop()).unwrap_or_default();
+        let next = self
+            .spans
+            .remove(&span)
+            .or_else(|| self.spare.pop())
+            .unwrap_or_default();
         let (before, events) = std::mem::replace(&mut self.recent, (span, next));
         self.keep(before, events);
     }
@@ -85,7 +99,9 @@ impl<T> TimeQueue<T> {
         let recent = std::mem::replace(&mut self.recent, (i64::MIN, Vec::new()));
         self.keep(recent.0, recent.1);
         while out.len() < room {
-            let Some(first) = self.spans.first_entry() else { return false };
+            let Some(first) = self.spans.first_entry() else {
+                return false;
+            };
             let start = *first.key() << SPAN_BITS;
             if start >= horizon.millis() {
                 return false;
@@ -114,7 +130,16 @@ mod tests {
 
     fn event(time: i64, offset: u64) -> Event<u64> {
         let time = EventTime::from(time);
-        Event { at: Position { time, source: 0, partition: 0, offset, index: 0 }, value: offset }
+        Event {
+            at: Position {
+                time,
+                source: 0,
+                partition: 0,
+                offset,
+                index: 0,
+            },
+            value: offset,
+        }
     }
 
     proptest! {

@@ -22,6 +22,24 @@ pub(crate) struct Letters<'scope> {
     pub(crate) dead: Vec<StreamVec<'scope, Epoch, Letter>>,
 }
 
+/// The operator that runs on this thread, to be named should it panic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running;
+
+thread_local! {
+    static RUNNING: Cell<&'static str> = const { Cell::new("none") };
+}
+
+impl Running {
+    pub(crate) fn set(self, operator: &'static str) {
+        RUNNING.set(operator);
+    }
+
+    pub(crate) fn get(self) -> &'static str {
+        RUNNING.get()
+    }
+}
+
 /// What the operators of one worker share while they run.
 pub(crate) struct Shared {
     pub(crate) worker: usize,
@@ -34,8 +52,8 @@ pub(crate) struct Shared {
     pub(crate) plugs: Rc<dyn Any>,
     /// Whether everything exchanged or kept is sent through the codec once: tests do.
     pub(crate) round_trip: bool,
-    /// The operator that runs now, to be named should it panic.
-    pub(crate) running: Cell<&'static str>,
+    /// To be told by each operator that begins to run.
+    pub(crate) running: Running,
 }
 
 impl Shared {
@@ -107,8 +125,11 @@ impl Flow<'_> {
         match self.cx.params.get(&name) {
             None => Ok(default),
             Some(given) => P::parse(given).map_err(|why| {
-                Error::usage(format!("parameter `{name}`: expected {}, found `{given}`", P::KIND))
-                    .because(why)
+                Error::usage(format!(
+                    "parameter `{name}`: expected {}, found `{given}`",
+                    P::KIND
+                ))
+                .because(why)
             }),
         }
     }
@@ -127,7 +148,10 @@ pub(crate) struct Pressure {
 
 impl Pressure {
     pub(crate) fn with_limit(limit: usize) -> Self {
-        Self { limit: Cell::new(limit), ..Self::default() }
+        Self {
+            limit: Cell::new(limit),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn is_high(&self) -> bool {
@@ -143,7 +167,10 @@ impl Pressure {
     pub(crate) fn change(&self, before: usize, now: usize) {
         self.bytes.set(self.bytes.get() + now - before);
         if !self.is_high() {
-            self.waiting.borrow_mut().drain(..).for_each(|activator| activator.activate());
+            self.waiting
+                .borrow_mut()
+                .drain(..)
+                .for_each(|activator| activator.activate());
         }
     }
 }

@@ -62,8 +62,15 @@ impl Description {
 
     /// Declares a port; returns its number among those of its kind.
     pub(crate) fn port(&mut self, port: Port) -> usize {
-        if self.ports.iter().any(|known| known.name == port.name && known.kind == port.kind) {
-            self.errors.push(Error::usage(format!("port `{}` is declared twice", port.name)));
+        if self
+            .ports
+            .iter()
+            .any(|known| known.name == port.name && known.kind == port.kind)
+        {
+            self.errors.push(Error::usage(format!(
+                "port `{}` is declared twice",
+                port.name
+            )));
         }
         let kind = port.kind;
         self.ports.push(port);

@@ -4,21 +4,21 @@
 //! with it a watermark; a [`KeyedStream`] knows what belongs together; a [`WindowedStream`] knows
 //! when it ends. So a window before a key, or a key before event time, does not compile.
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # use anabranch::prelude::*;
 //! # fn describe(flow: &Flow<'_>) {
 //! // There is no window without a key.
 //! flow.source::<(i64, i64)>("events").json().window(Tumbling::of(Duration::from_secs(1)));
 //! # }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # use anabranch::prelude::*;
 //! # fn describe(flow: &Flow<'_>) {
 //! // There is no key before event time.
 //! flow.source::<(i64, i64)>("events").json().key_by(|event| event.0);
 //! # }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # use anabranch::prelude::*;
 //! # fn describe(flow: &Flow<'_>) {
 //! // There is no result before somebody says when it is emitted.
@@ -42,7 +42,7 @@ use std::rc::Rc;
 
 use timely::dataflow::StreamVec;
 
-pub(crate) use context::{Context, Letters, Pressure, Shared};
+pub(crate) use context::{Context, Pressure, Running, Shared};
 pub(crate) use control::Control;
 pub(crate) use describe::{Description, ParamText, Port, PortKind};
 pub use param::Param;
@@ -99,7 +99,10 @@ pub struct KeyedStream<'scope, K, T> {
 
 impl<K, T: Clone + 'static> Clone for KeyedStream<'_, K, T> {
     fn clone(&self) -> Self {
-        Self { stream: self.stream.clone(), key: Rc::clone(&self.key) }
+        Self {
+            stream: self.stream.clone(),
+            key: Rc::clone(&self.key),
+        }
     }
 }
 
@@ -145,4 +148,3 @@ impl<K, T> fmt::Debug for WindowedStream<'_, K, T> {
         f.write_str("WindowedStream")
     }
 }
-

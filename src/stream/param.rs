@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::event::checked::TimestampUnit;
+
 /// A value that `--set NAME=VALUE` can give.
 pub trait Param: Sized {
     /// What is expected, in words: `a duration such as 10s`.
@@ -23,7 +25,9 @@ impl Param for Duration {
         humantime::parse_duration(text).map_err(|why| why.to_string())
     }
     fn show(&self) -> String {
-        humantime::format_duration(*self).to_string().replace(' ', "")
+        humantime::format_duration(*self)
+            .to_string()
+            .replace(' ', "")
     }
 }
 
@@ -44,6 +48,16 @@ impl Param for String {
     }
     fn show(&self) -> String {
         self.clone()
+    }
+}
+
+impl Param for TimestampUnit {
+    const KIND: &'static str = "s, ms, us, ns or auto";
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is none of them".to_owned())
+    }
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -42,7 +42,9 @@ pub struct Drive<T, U, F> {
 
 impl<T, U, F> Debug for Drive<T, U, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Drive").field("partitions", &self.partitions.len()).finish_non_exhaustive()
+        f.debug_struct("Drive")
+            .field("partitions", &self.partitions.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,7 +61,8 @@ where
             codec::encode(&event, &mut bytes).unwrap_or_else(|error| panic!("{error}"));
             MemoryRecord::from(bytes)
         };
-        self.partitions.push(events.into_iter().map(record).collect());
+        self.partitions
+            .push(events.into_iter().map(record).collect());
         self
     }
 
@@ -99,7 +102,13 @@ where
     }
 
     fn check(self, check: impl Fn(Vec<(i64, U)>, &str)) {
-        let Self { operator, partitions, lag, seeds, .. } = self;
+        let Self {
+            operator,
+            partitions,
+            lag,
+            seeds,
+            ..
+        } = self;
         let job = Job::new("drive", move |flow: &Flow<'_>| {
             let events = flow
                 .source::<(i64, T)>("events")

@@ -15,12 +15,19 @@ where
     A::Out: State,
 {
     for some in values.chunks(5) {
-        let inputs: Vec<A::Input> = (0..).zip(some).map(|(n, v)| input(aggregate, n, v)).collect();
+        let inputs: Vec<A::Input> = (0..)
+            .zip(some)
+            .map(|(n, v)| input(aggregate, n, v))
+            .collect();
         let expected = bytes(aggregate, &fold(aggregate, inputs.iter()));
         permute(inputs.len(), &mut |order| {
             let in_order = || order.iter().map(|nth| &inputs[*nth]);
             let folded = fold(aggregate, in_order());
-            assert_eq!(bytes(aggregate, &folded), expected, "commutative: {order:?} of {some:?}");
+            assert_eq!(
+                bytes(aggregate, &folded),
+                expected,
+                "commutative: {order:?} of {some:?}"
+            );
             for split in 0..=order.len() {
                 let left = fold(aggregate, in_order().take(split));
                 let right = fold(aggregate, in_order().skip(split));
@@ -38,14 +45,20 @@ where
 
 fn input<T: Clone, A: Aggregate<T>>(aggregate: &A, offset: u64, value: &T) -> A::Input {
     let time = EventTime::from_millis(0);
-    let at = Position { time, source: 0, partition: 0, offset, index: 0 };
-    aggregate.input_of(&Event { at, value: value.clone() })
+    let at = Position {
+        time,
+        source: 0,
+        partition: 0,
+        offset,
+        index: 0,
+    };
+    aggregate.input_of(&Event {
+        at,
+        value: value.clone(),
+    })
 }
 
-fn fold<'a, T, A: Aggregate<T>>(
-    aggregate: &A,
-    inputs: impl Iterator<Item = &'a A::Input>,
-) -> A::Acc
+fn fold<'a, T, A: Aggregate<T>>(aggregate: &A, inputs: impl Iterator<Item = &'a A::Input>) -> A::Acc
 where
     A::Input: 'a,
 {

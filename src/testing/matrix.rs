@@ -27,12 +27,24 @@ pub(super) fn variants(workers_max: usize, seeds: u64) -> Vec<Variant> {
     let mut variants = Vec::new();
     for workers in 1..=workers_max {
         for cut in [Cut::Records(1), Cut::Records(7), Cut::Never] {
-            variants.push(Variant { workers, cut, seed: None });
-            variants.push(Variant { workers, cut, seed: Some(workers as u64 + 17) });
+            variants.push(Variant {
+                workers,
+                cut,
+                seed: None,
+            });
+            variants.push(Variant {
+                workers,
+                cut,
+                seed: Some(workers as u64 + 17),
+            });
         }
         for seed in 0..seeds {
             let cut = Cut::Random(seed);
-            variants.push(Variant { workers, cut, seed: Some(seed) });
+            variants.push(Variant {
+                workers,
+                cut,
+                seed: Some(seed),
+            });
         }
     }
     variants

@@ -8,4 +8,4 @@ mod run;
 
 pub use drive::{Drive, drive};
 pub use laws::assert_laws;
-pub use run::{JobTest, run};
+pub use run::{Answer, JobTest, run};

@@ -48,7 +48,7 @@ pub struct JobTest {
 /// What every run of a job gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The lines of each sink port, sorted, in the order in which the ports were asked for.
+    /// The lines of each sink port, in the order in which the ports were asked for.
     pub lines: Vec<Vec<String>>,
     /// What became of the records.
     pub summary: Summary,
@@ -61,7 +61,14 @@ impl JobTest {
         P: IntoIterator<Item = R>,
         R: Into<MemoryRecord>,
     {
-        self.sources.push((port.to_owned(), MemorySource::new(port, partitions)));
+        self.sources
+            .push((port.to_owned(), MemorySource::new(port, partitions)));
+        self
+    }
+
+    /// What source port `port` reads: `SCHEME:PATH`.
+    pub fn source_uri(mut self, port: &str, uri: &str) -> Self {
+        self.settings = self.settings.source_uri(port, uri);
         self
     }
 
@@ -92,7 +99,10 @@ impl JobTest {
         let mut expected: Vec<String> = lines.into_iter().map(Into::into).collect();
         expected.sort_unstable();
         let answer = self.answer(&[port]);
-        assert_eq!(answer.lines[0], expected, "sink `{port}`, the same in all runs");
+        assert_eq!(
+            answer.lines[0], expected,
+            "sink `{port}`, the same in all runs"
+        );
     }
 
     /// Runs the job in every way, asserts that all runs agree, and returns their answer.
@@ -102,15 +112,34 @@ impl JobTest {
     pub fn answer(self, ports: &[&str]) -> Answer {
         let mut agreed: Option<(Answer, Variant)> = None;
         for variant in variants(self.workers_max, self.seeds) {
-            let answer = self.answer_of(variant, ports);
+            let mut answer = self.answer_of(variant, ports);
+            answer
+                .lines
+                .iter_mut()
+                .for_each(|lines| lines.sort_unstable());
             match &agreed {
                 None => agreed = Some((answer, variant)),
                 Some((first, of)) => {
-                    assert!(*first == answer, "{}", differ(of, first, variant, &answer, ports));
+                    assert!(
+                        *first == answer,
+                        "{}",
+                        differ(of, first, variant, &answer, ports)
+                    );
                 }
             }
         }
         agreed.expect("there is a run").0
+    }
+
+    /// Runs the job in every way and hands each answer, its lines in the order of writing, to
+    /// `check`, with the words that tell which run it was.
+    ///
+    /// # Panics
+    /// A run fails, hangs or does not balance.
+    pub fn check(self, ports: &[&str], mut check: impl FnMut(&str, &Answer)) {
+        for variant in variants(self.workers_max, self.seeds) {
+            check(&format!("{variant:?}"), &self.answer_of(variant, ports));
+        }
     }
 
     fn answer_of(&self, variant: Variant, ports: &[&str]) -> Answer {
@@ -133,15 +162,22 @@ impl JobTest {
         let lines = ports.iter().map(|port| {
             let sink = sinks.iter().find(|(name, _)| name == port);
             let (_, sink) = sink.unwrap_or_else(|| panic!("the job has no sink `{port}`"));
-            let mut lines = sink.lines();
-            lines.sort_unstable();
-            lines
+            sink.lines()
         });
-        Answer { lines: lines.collect(), summary }
+        Answer {
+            lines: lines.collect(),
+            summary,
+        }
     }
 }
 
-fn differ(first: &Variant, one: &Answer, second: Variant, other: &Answer, ports: &[&str]) -> String {
+fn differ(
+    first: &Variant,
+    one: &Answer,
+    second: Variant,
+    other: &Answer,
+    ports: &[&str],
+) -> String {
     let mut text = format!("two runs differ: {first:?} and {second:?}\n");
     for ((port, a), b) in ports.iter().zip(&one.lines).zip(&other.lines) {
         if let Some(line) = a.iter().find(|line| !b.contains(line)) {

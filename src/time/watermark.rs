@@ -19,14 +19,20 @@ pub struct Watermarks {
 impl Watermarks {
     /// A partition's watermark follows its largest event time at a distance of `lag`.
     pub fn lag(lag: Duration) -> Self {
-        Self { lag: millis(lag), allowed: 0 }
+        Self {
+            lag: millis(lag),
+            allowed: 0,
+        }
     }
 
     /// Final results wait `allowed` longer than the watermark, and events that come within it still
     /// count. Where results are final this is the same as more lag.
     #[must_use]
     pub fn allowed_lateness(self, allowed: Duration) -> Self {
-        Self { allowed: millis(allowed), ..self }
+        Self {
+            allowed: millis(allowed),
+            ..self
+        }
     }
 }
 
@@ -72,7 +78,10 @@ pub(crate) struct PartitionClock {
 impl PartitionClock {
     /// A partition read since the first epoch has no floor: `EventTime::NEVER`.
     pub(crate) fn starting_at(floor: EventTime) -> Self {
-        Self { largest: EventTime::NEVER, floor }
+        Self {
+            largest: EventTime::NEVER,
+            floor,
+        }
     }
 
     /// No later record of this partition is expected before it.
@@ -86,11 +95,17 @@ impl PartitionClock {
     #[inline]
     pub(crate) fn judge(&self, closes: EventTime, rules: Watermarks) -> Verdict {
         if closes <= self.floor {
-            return Verdict::Late { reason: LateReason::Idle, watermark: self.floor };
+            return Verdict::Late {
+                reason: LateReason::Idle,
+                watermark: self.floor,
+            };
         }
         let watermark = self.watermark(rules);
         if closes.plus(rules.allowed) <= watermark {
-            return Verdict::Late { reason: LateReason::Late, watermark };
+            return Verdict::Late {
+                reason: LateReason::Late,
+                watermark,
+            };
         }
         Verdict::Enters
     }
@@ -139,7 +154,10 @@ pub struct Progress {
 
 impl Progress {
     /// Before the first mark.
-    pub const START: Self = Self { watermark: EventTime::NEVER, horizon: EventTime::NEVER };
+    pub const START: Self = Self {
+        watermark: EventTime::NEVER,
+        horizon: EventTime::NEVER,
+    };
 
     /// What is known where two streams meet.
     #[must_use]
@@ -153,7 +171,10 @@ impl Progress {
     /// What is known behind an operator that holds everything back until the horizon.
     #[must_use]
     pub fn settled(self) -> Self {
-        Self { watermark: self.horizon, horizon: self.horizon }
+        Self {
+            watermark: self.horizon,
+            horizon: self.horizon,
+        }
     }
 }
 
@@ -167,7 +188,10 @@ pub(crate) struct SourceClock {
 impl SourceClock {
     /// Before any mark each door counts as reading a partition of which nothing is known.
     pub(crate) fn new(doors: usize) -> Self {
-        Self { marks: vec![Mark::Reading(EventTime::NEVER); doors], watermark: EventTime::NEVER }
+        Self {
+            marks: vec![Mark::Reading(EventTime::NEVER); doors],
+            watermark: EventTime::NEVER,
+        }
     }
 
     /// Door `door` says `mark`.
@@ -192,10 +216,14 @@ impl SourceClock {
 
     /// The door that holds the watermark: it reads, and is furthest behind.
     pub(crate) fn held_by(&self) -> Option<usize> {
-        let reading = self.marks.iter().enumerate().filter_map(|(door, mark)| match mark {
-            Mark::Reading(watermark) => Some((*watermark, door)),
-            Mark::Idle | Mark::Ended => None,
-        });
+        let reading = self
+            .marks
+            .iter()
+            .enumerate()
+            .filter_map(|(door, mark)| match mark {
+                Mark::Reading(watermark) => Some((*watermark, door)),
+                Mark::Idle | Mark::Ended => None,
+            });
         reading.min().map(|(_, door)| door)
     }
 }
@@ -214,7 +242,10 @@ mod tests {
     #[test]
     fn the_first_record_of_a_partition_is_never_late() {
         let clock = PartitionClock::starting_at(EventTime::NEVER);
-        assert_eq!(clock.judge_at(at(-1_000_000), &[Closing::Next], RULES), Verdict::Enters);
+        assert_eq!(
+            clock.judge_at(at(-1_000_000), &[Closing::Next], RULES),
+            Verdict::Enters
+        );
     }
 
     #[test]
@@ -224,10 +255,16 @@ mod tests {
         let windows = [Closing::WindowEnd(Tumbling::of(Duration::from_millis(10)))];
         assert_eq!(clock.judge_at(at(10), &windows, RULES), Verdict::Enters);
         clock.saw(at(25)); // watermark 20
-        let late = Verdict::Late { reason: LateReason::Late, watermark: at(20) };
+        let late = Verdict::Late {
+            reason: LateReason::Late,
+            watermark: at(20),
+        };
         assert_eq!(clock.judge_at(at(19), &windows, RULES), late);
         assert_eq!(clock.judge_at(at(19), &[], RULES), Verdict::Enters);
-        let patient = Watermarks { allowed: 1, ..RULES };
+        let patient = Watermarks {
+            allowed: 1,
+            ..RULES
+        };
         assert_eq!(clock.judge_at(at(19), &windows, patient), Verdict::Enters);
     }
 
@@ -235,8 +272,14 @@ mod tests {
     fn whoever_needs_order_closes_right_behind_the_event() {
         let mut clock = PartitionClock::starting_at(EventTime::NEVER);
         clock.saw(at(25));
-        assert_eq!(clock.judge_at(at(20), &[Closing::Next], RULES), Verdict::Enters);
-        let late = Verdict::Late { reason: LateReason::Late, watermark: at(20) };
+        assert_eq!(
+            clock.judge_at(at(20), &[Closing::Next], RULES),
+            Verdict::Enters
+        );
+        let late = Verdict::Late {
+            reason: LateReason::Late,
+            watermark: at(20),
+        };
         assert_eq!(clock.judge_at(at(19), &[Closing::Next], RULES), late);
     }
 
@@ -244,7 +287,10 @@ mod tests {
     fn the_floor_is_asked_before_the_watermark() {
         let mut clock = PartitionClock::starting_at(at(20));
         clock.saw(at(100));
-        let idle = Verdict::Late { reason: LateReason::Idle, watermark: at(20) };
+        let idle = Verdict::Late {
+            reason: LateReason::Idle,
+            watermark: at(20),
+        };
         assert_eq!(clock.judge_at(at(19), &[Closing::Next], RULES), idle);
     }
 

@@ -45,13 +45,19 @@ impl Tumbling {
     /// Windows of `size`, cut to whole milliseconds. A size below one millisecond is refused where
     /// the windows are put to use, as an error of the job's description.
     pub fn of(size: Duration) -> Self {
-        Self { size: millis(size), offset: 0 }
+        Self {
+            size: millis(size),
+            offset: 0,
+        }
     }
 
     /// The same windows, beginning `offset` later.
     #[must_use]
     pub fn offset(self, offset: Duration) -> Self {
-        Self { offset: millis(offset), ..self }
+        Self {
+            offset: millis(offset),
+            ..self
+        }
     }
 
     /// Their size in milliseconds.
@@ -66,7 +72,10 @@ impl Tumbling {
         // Saturation matters only for sizes near the range of the clock itself.
         let into = time.millis().saturating_sub(self.offset).rem_euclid(size);
         let start = time.minus(into);
-        Window { start, end: start.plus(size) }
+        Window {
+            start,
+            end: start.plus(size),
+        }
     }
 }
 
@@ -90,7 +99,10 @@ impl Closing {
     /// The smallest closing time over all operators that a source feeds first; none asks for
     /// nothing, and no event is late.
     pub(crate) fn earliest(all: &[Self], time: EventTime) -> EventTime {
-        all.iter().map(|closing| closing.of(time)).min().unwrap_or(EventTime::END)
+        all.iter()
+            .map(|closing| closing.of(time))
+            .min()
+            .unwrap_or(EventTime::END)
     }
 }
 
@@ -116,14 +128,20 @@ mod tests {
     fn the_end_of_a_window_belongs_to_the_next() {
         let windows = Tumbling::of(Duration::from_millis(10));
         let start_of = |time| windows.window(EventTime::from(time)).start.millis();
-        assert_eq!([-11, -10, -1, 0, 9, 10].map(start_of), [-20, -10, -10, 0, 0, 10]);
+        assert_eq!(
+            [-11, -10, -1, 0, 9, 10].map(start_of),
+            [-20, -10, -10, 0, 0, 10]
+        );
     }
 
     #[test]
     fn an_offset_moves_every_border() {
         let windows = Tumbling::of(Duration::from_millis(10)).offset(Duration::from_millis(3));
         let start_of = |time| windows.window(EventTime::from(time)).start.millis();
-        assert_eq!([-8, -7, 2, 3, 12, 13].map(start_of), [-17, -7, -7, 3, 3, 13]);
+        assert_eq!(
+            [-8, -7, 2, 3, 12, 13].map(start_of),
+            [-17, -7, -7, 3, 3, 13]
+        );
     }
 
     proptest! {

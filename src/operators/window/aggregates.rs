@@ -88,7 +88,12 @@ impl<T> Aggregates<T> {
         F: Fn(&mut Acc, I) + 'static,
         M: Fn(&mut Acc, Acc) + 'static,
     {
-        Fold { input, init, add, merge }
+        Fold {
+            input,
+            init,
+            add,
+            merge,
+        }
     }
 }
 
@@ -339,4 +344,3 @@ where
         acc.clone()
     }
 }
-

@@ -30,7 +30,10 @@ pub(super) struct FoldWindows<K, T, A: Aggregate<T>> {
     told: (i64, i64),
 }
 
-const NOWHERE: Window = Window { start: EventTime::NEVER, end: EventTime::NEVER };
+const NOWHERE: Window = Window {
+    start: EventTime::NEVER,
+    end: EventTime::NEVER,
+};
 
 impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
     pub(super) fn new(
@@ -62,7 +65,9 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
     /// The next window to fire, if the horizon has reached its end.
     fn next_to_fire(&mut self, horizon: EventTime) -> bool {
         self.turn_to(NOWHERE);
-        let Some(first) = self.open.first_entry() else { return false };
+        let Some(first) = self.open.first_entry() else {
+            return false;
+        };
         let window = self.windows.window(*first.key());
         if window.end > horizon {
             return false;
@@ -81,8 +86,14 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
         let metrics = self.metrics.worker(self.worker);
         metrics.windows_open.fetch_add(now.0 - before.0, Relaxed);
         metrics.state_bytes.fetch_add(now.1 - before.1, Relaxed);
-        let next_end = self.open.keys().next().map(|start| self.windows.window(*start).end);
-        metrics.next_end.store(next_end.unwrap_or(EventTime::END).millis(), Relaxed);
+        let next_end = self
+            .open
+            .keys()
+            .next()
+            .map(|start| self.windows.window(*start).end);
+        metrics
+            .next_end
+            .store(next_end.unwrap_or(EventTime::END).millis(), Relaxed);
     }
 }
 
@@ -104,10 +115,15 @@ where
             }
             let aggregate = &*self.aggregate;
             let hash = stable_hash(&key);
-            self.recent.1.upsert(hash, key, || aggregate.init(), |acc| match part {
-                Part::One(input) => aggregate.add(acc, input),
-                Part::Many(other) => aggregate.merge(acc, other),
-            });
+            self.recent.1.upsert(
+                hash,
+                key,
+                || aggregate.init(),
+                |acc| match part {
+                    Part::One(input) => aggregate.add(acc, input),
+                    Part::Many(other) => aggregate.merge(acc, other),
+                },
+            );
         }
     }
 
@@ -121,10 +137,19 @@ where
                 return false;
             };
             while out.len() < room {
-                let Some((key, acc)) = table.next() else { break };
+                let Some((key, acc)) = table.next() else {
+                    break;
+                };
                 let value = self.aggregate.finish(&acc);
                 let at = position(window, &key);
-                out.push(Event { at, value: Windowed { key, window: *window, value } });
+                out.push(Event {
+                    at,
+                    value: Windowed {
+                        key,
+                        window: *window,
+                        value,
+                    },
+                });
             }
             if table.len() > 0 {
                 return true;

@@ -21,9 +21,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Exchange;
 
 pub use aggregate::Aggregate;
-pub use aggregates::{
-    Aggregates, Avg, Count, CountBy, First, Fold, Last, Max, Min, Sum,
-};
+pub use aggregates::{Aggregates, Avg, Count, CountBy, First, Fold, Last, Max, Min, Sum};
 pub use exact_sum::ExactSum;
 pub use int_sum::IntSum;
 pub use number::{Extreme, Number};
@@ -55,7 +53,10 @@ impl<'scope, K: State + Hash + Eq, T: State> KeyedStream<'scope, K, T> {
             cx.refuse("window: its size must be at least 1ms");
         }
         cx.step(format!("window: tumbling, {} ms", windows.size_millis()));
-        WindowedStream { keyed: self, windows }
+        WindowedStream {
+            keyed: self,
+            windows,
+        }
     }
 }
 
@@ -82,7 +83,10 @@ impl<'scope, K: State + Hash + Eq, T: State> WindowedStream<'scope, K, T> {
         aggregate: impl FnOnce(Aggregates<T>) -> A,
     ) -> Aggregated<'scope, K, T, A> {
         self.keyed.stream.cx.step("aggregate");
-        Aggregated { windowed: self, aggregate: Rc::new(aggregate(Aggregates::new())) }
+        Aggregated {
+            windowed: self,
+            aggregate: Rc::new(aggregate(Aggregates::new())),
+        }
     }
 }
 
@@ -121,7 +125,10 @@ impl<'scope, K: State + Hash + Eq, T: State, A: Aggregate<T>> Aggregated<'scope,
     where
         A::Out: State,
     {
-        let Self { windowed: WindowedStream { keyed, windows }, aggregate } = self;
+        let Self {
+            windowed: WindowedStream { keyed, windows },
+            aggregate,
+        } = self;
         let KeyedStream { mut stream, key } = keyed;
         let cx = Rc::clone(&stream.cx);
         cx.step("emit_final");

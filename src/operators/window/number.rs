@@ -105,7 +105,9 @@ macro_rules! ordered {
         }
     )*};
 }
-ordered!(i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, bool, char, String);
+ordered!(
+    i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, bool, char, String
+);
 ordered!(crate::time::EventTime);
 
 impl Extreme for f64 {

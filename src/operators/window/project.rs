@@ -54,7 +54,12 @@ where
     let shared = Rc::clone(&cx.shared);
     let alone = cx.workers == 1;
     events.unary::<Builder<Share<K, A::Input, A::Acc>>, _, _, _>(Pipeline, "project", |_, _| {
-        let mut combiner = Combiner { windows, key, aggregate, found: HashTable::new() };
+        let mut combiner = Combiner {
+            windows,
+            key,
+            aggregate,
+            found: HashTable::new(),
+        };
         let mut out = Vec::new();
         move |input, output| {
             shared.running.set("project");
@@ -88,7 +93,11 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> Combiner<K, T, A> {
     #[inline]
     fn one(&self, event: &Event<T>) -> ShareOf<K, T, A> {
         let part = Part::One(self.aggregate.input_of(event));
-        Share { key: (self.key)(&event.value), at: event.at.time, part }
+        Share {
+            key: (self.key)(&event.value),
+            at: event.at.time,
+            part,
+        }
     }
 
     /// Counts the keys and windows of a sample, spread over the batch.
@@ -101,7 +110,9 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> Combiner<K, T, A> {
             let start = self.windows.window(event.at.time).start;
             let hash = stable_hash(&((self.key)(&event.value), start));
             // Equal hashes are good enough for an estimate.
-            let found = self.found.entry(hash, |other| other.0 == hash, |other| other.0);
+            let found = self
+                .found
+                .entry(hash, |other| other.0 == hash, |other| other.0);
             found.or_insert((hash, 0));
         }
         self.found.len() <= SAMPLE / 2
@@ -133,7 +144,11 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> Combiner<K, T, A> {
                     vacant.insert((hash, out.len()));
                     let mut acc = self.aggregate.init();
                     self.aggregate.add(&mut acc, input);
-                    out.push(Share { key, at, part: Part::Many(acc) });
+                    out.push(Share {
+                        key,
+                        at,
+                        part: Part::Many(acc),
+                    });
                 }
             }
         }

@@ -1,0 +1,283 @@
+//! The arguments of `run` and `describe`, as they are written.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::connectors::Start;
+use crate::error::{Error, Result};
+use crate::runtime::{DeadLimit, Settings};
+use crate::time::{EventTime, rfc3339};
+
+const EXAMPLE: &str = "Example:
+  JOB --source bids=file:bids.jsonl --output-dir out
+  JOB --bootstrap 127.0.0.1:9092 --bounded --workers 2 --set lag=5s";
+
+/// Runs a dataflow on files or on Kafka.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLE, args_conflicts_with_subcommands = true, term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the job (the default)
+    Run(Box<RunArguments>),
+    /// Show ports, parameters, the rule for lateness and the dataflow
+    Describe(DescribeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DescribeArguments {
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(super) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
+pub(super) struct RunArguments {
+    /// Bind a source port: file:PATH, kafka:TOPIC, or - for standard input
+    #[arg(long, value_name = "NAME=URI", value_parser = pair)]
+    source: Vec<(String, String)>,
+    /// Bind a sink port: file:PATH, kafka:TOPIC, stderr:, null:, or - for standard output
+    #[arg(long, value_name = "NAME=URI", value_parser = pair)]
+    sink: Vec<(String, String)>,
+    /// Every sink that is not bound otherwise is file:DIR/NAME.jsonl
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Every port that is not bound otherwise is its default topic on this Kafka
+    #[arg(
+        short,
+        long,
+        visible_alias = "bootstrap-server",
+        value_name = "HOST:PORT,.."
+    )]
+    bootstrap: Option<String>,
+    /// Who this job is in Kafka [default: the job's name]
+    #[arg(long, value_name = "ID")]
+    job_id: Option<String>,
+    /// Kafka sources end at the end offsets seen at start; then all windows fire
+    #[arg(long)]
+    bounded: bool,
+    /// Where a source without a checkpoint starts: earliest, latest or timestamp:T
+    #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = start)]
+    start: Start,
+    /// Worker threads [default: the cores that this process may use]
+    #[arg(short, long, value_name = "N")]
+    workers: Option<usize>,
+    /// Set a parameter of the job, as `describe` lists them
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// Set a librdkafka property, for all ports or for one
+    #[arg(short = 'X', long, value_name = "[NAME:]KEY=VALUE", value_parser = pair)]
+    property: Vec<(String, String)>,
+    /// A live partition that is silent for this long stops holding the watermark; or off
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = optional_duration)]
+    idle_timeout: Optional,
+    /// How far an event time may lie past the Kafka timestamp of its own record; or off
+    #[arg(long, value_name = "D", default_value = "10m", value_parser = optional_duration)]
+    max_ahead: Optional,
+    /// End with 5 at more dead letters than N or P%; or off [default: the first 1,000 all dead]
+    #[arg(long, value_name = "N|P%", value_parser = dead_limit)]
+    max_dead: Option<DeadLimit>,
+    /// A directory sink may replace what is in the directory
+    #[arg(long)]
+    overwrite: bool,
+    /// Checkpoints live here (not yet)
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// exactly-once or at-least-once (exactly-once: not yet)
+    #[arg(long, value_name = "G")]
+    guarantee: Option<String>,
+    /// Say more; twice: much more
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// What to log: error, warn, info, debug, trace, or a filter of tracing
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// A duration, or off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Optional(Option<Duration>);
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    if key.is_empty() {
+        return Err("the key is empty".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn optional_duration(text: &str) -> std::result::Result<Optional, String> {
+    if text == "off" {
+        return Ok(Optional(None));
+    }
+    let duration = humantime::parse_duration(text);
+    duration
+        .map(|duration| Optional(Some(duration)))
+        .map_err(|why| format!("expected a duration such as 250ms, 10s, 1h30m, or off: {why}"))
+}
+
+fn start(text: &str) -> std::result::Result<Start, String> {
+    match text {
+        "earliest" => return Ok(Start::Earliest),
+        "latest" => return Ok(Start::Latest),
+        _ => {}
+    }
+    let time = text.strip_prefix("timestamp:").and_then(|time| {
+        let millis = time.parse::<i64>().ok();
+        millis
+            .or_else(|| rfc3339::parse(time))
+            .map(EventTime::from_millis)
+    });
+    time.map(Start::Timestamp).ok_or_else(|| {
+        "expected earliest, latest, or timestamp:T with milliseconds or an RFC 3339 time".to_owned()
+    })
+}
+
+fn dead_limit(text: &str) -> std::result::Result<DeadLimit, String> {
+    let broken = || "expected a number, a percentage such as 5%, or off".to_owned();
+    if text == "off" {
+        return Ok(DeadLimit::Off);
+    }
+    match text.strip_suffix('%') {
+        None => text.parse().map(DeadLimit::Count).map_err(|_| broken()),
+        Some(percent) => match percent.parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(DeadLimit::Percent(percent)),
+            _ => Err(broken()),
+        },
+    }
+}
+
+impl RunArguments {
+    /// What the run guarantees, in words.
+    pub(super) fn guarantee_line(&self) -> String {
+        match self.start {
+            Start::Latest => "guarantee: none: a restart begins at the latest records".to_owned(),
+            Start::Earliest => {
+                "guarantee: at-least-once: a restart reads again from earliest and repeats results"
+                    .to_owned()
+            }
+            Start::Timestamp(time) => format!(
+                "guarantee: at-least-once: a restart reads again from {time} and repeats results"
+            ),
+        }
+    }
+
+    pub(super) fn log_level(&self) -> &str {
+        match (&self.log_level, self.quiet, self.verbose) {
+            (Some(level), ..) => level,
+            (None, true, _) => "error",
+            (None, false, 0) => "warn",
+            (None, false, 1) => "info",
+            (None, false, _) => "debug",
+        }
+    }
+
+    /// # Errors
+    /// Names the flag that cannot be had, or that is given twice.
+    pub(super) fn settings(&self, job: &str) -> Result<Settings> {
+        if self.state_dir.is_some() {
+            return Err(Error::usage(
+                "--state-dir: not yet: this version keeps no checkpoints",
+            ));
+        }
+        match self.guarantee.as_deref() {
+            None | Some("at-least-once") => {}
+            Some("exactly-once") => {
+                return Err(Error::usage("--guarantee exactly-once: not yet"));
+            }
+            Some(other) => {
+                let why = "--guarantee: expected exactly-once or at-least-once";
+                return Err(Error::usage(format!("{why}, found `{other}`")));
+            }
+        }
+        let mut settings = Settings::new()
+            .bounded(self.bounded)
+            .start(self.start)
+            .job_id(self.job_id.as_deref().unwrap_or(job))
+            .idle_timeout(self.idle_timeout.0)
+            .max_ahead(self.max_ahead.0)
+            .max_dead(self.max_dead.unwrap_or_default())
+            .overwrite(self.overwrite);
+        once("--source", &self.source)?;
+        once("--sink", &self.sink)?;
+        for (port, uri) in &self.source {
+            settings = settings.source_uri(port, uri);
+        }
+        for (port, uri) in &self.sink {
+            settings = settings.sink_uri(port, uri);
+        }
+        for (key, value) in &self.set {
+            settings = settings.set(key, value);
+        }
+        for (key, value) in &self.property {
+            let (port, key) = key
+                .split_once(':')
+                .map_or((None, &**key), |(p, k)| (Some(p), k));
+            settings = settings.property(port, key, value);
+        }
+        if let Some(workers) = self.workers {
+            settings = settings.workers(workers);
+        }
+        if let Some(dir) = &self.output_dir {
+            settings = settings.output_dir(dir);
+        }
+        if let Some(servers) = &self.bootstrap {
+            settings = settings.bootstrap(servers);
+        }
+        Ok(settings)
+    }
+}
+
+fn once(flag: &str, pairs: &[(String, String)]) -> Result {
+    for (nth, (name, _)) in pairs.iter().enumerate() {
+        if pairs[..nth].iter().any(|(before, _)| before == name) {
+            return Err(Error::usage(format!(
+                "{flag}: port `{name}` is bound twice"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn limits_starts_and_durations_are_read() {
+        assert_eq!(dead_limit("5%"), Ok(DeadLimit::Percent(5.0)));
+        assert_eq!(dead_limit("17"), Ok(DeadLimit::Count(17)));
+        assert!(dead_limit("101%").is_err() && dead_limit("some").is_err());
+        let time = Start::Timestamp(EventTime::from_millis(1_000));
+        assert_eq!(start("timestamp:1970-01-01T00:00:01Z"), Ok(time));
+        assert_eq!(start("timestamp:1000"), Ok(time));
+        assert!(start("tomorrow").is_err());
+        assert!(optional_duration("off").is_ok_and(|off| off.0.is_none()));
+    }
+}

@@ -1,0 +1,101 @@
+//! What a progress line says. Pure.
+
+use std::time::{Duration, Instant};
+
+use crate::observe::{Board, Metrics, duration, grouped};
+use crate::time::{EventTime, rfc3339};
+
+/// The counters of a run at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) at: Instant,
+    pub(super) read: u64,
+    pub(super) results: u64,
+}
+
+impl Moment {
+    pub(super) fn of(metrics: &Metrics, at: Instant) -> Self {
+        let read = metrics.sum(|worker| &worker.read);
+        Self {
+            at,
+            read,
+            results: metrics.sum(|worker| &worker.results),
+        }
+    }
+}
+
+/// `52,000/s · read 412,880 · watermark 12:04:58 (2.1s behind, held by events[2]) · ...`
+pub(super) fn line(metrics: &Metrics, board: &Board, before: Moment, now: Moment) -> String {
+    let elapsed = now.at.duration_since(before.at).as_millis().max(1);
+    let rate = u128::from(now.read - before.read) * 1_000 / elapsed;
+    let rate = grouped(u64::try_from(rate).unwrap_or(u64::MAX));
+    let late = metrics.sum(|worker| &worker.late) + metrics.sum(|worker| &worker.idle);
+    let dead: u64 = metrics
+        .dead_by_reason()
+        .iter()
+        .map(|(_, count)| count)
+        .sum();
+    format!(
+        "{rate}/s · read {} · watermark {} · {} windows open · results {} · late {} · dead {}",
+        grouped(now.read),
+        watermark(metrics, board, now.at),
+        grouped(metrics.gauge(|worker| &worker.windows_open)),
+        grouped(now.results),
+        grouped(late),
+        grouped(dead),
+    )
+}
+
+fn watermark(metrics: &Metrics, board: &Board, now: Instant) -> String {
+    let Some(source) = board.behind() else {
+        return "none".to_owned();
+    };
+    match source.watermark() {
+        EventTime::NEVER => format!("not known yet{}", holder(board, now)),
+        EventTime::END => "at the end".to_owned(),
+        watermark => {
+            let behind = metrics.largest().millis() - watermark.millis();
+            let behind = duration(u64::try_from(behind).unwrap_or(0));
+            let time = rfc3339::time_of_day(watermark.millis());
+            format!("{time} ({behind} behind{})", holder(board, now))
+        }
+    }
+}
+
+/// `, held by bids[0] (no data for 31 s)`
+fn holder(board: &Board, now: Instant) -> String {
+    let Some(source) = board.behind() else {
+        return String::new();
+    };
+    let Some(holder) = source.holder() else {
+        return String::new();
+    };
+    let name = format!(", held by {}[{}]", source.name, holder.partition);
+    let silent = holder.last_record.map(|last| now.duration_since(last));
+    match silent {
+        None => format!("{name} (no data yet)"),
+        Some(silent) if silent < Duration::from_secs(2) => name,
+        Some(silent) => format!("{name} (no data for {} s)", silent.as_secs()),
+    }
+}
+
+/// `12 windows wait: watermark 12:04:58, next end 12:05:00, held by bids[0] (no data for 31 s)`,
+/// if windows wait.
+pub(super) fn why_waiting(metrics: &Metrics, board: &Board, now: Instant) -> Option<String> {
+    let open = metrics.gauge(|worker| &worker.windows_open);
+    let next = metrics.next_end();
+    if open == 0 || next == EventTime::END {
+        return None;
+    }
+    let watermark = match board.behind()?.watermark() {
+        EventTime::NEVER => "not known yet".to_owned(),
+        EventTime::END => "at the end".to_owned(),
+        time => rfc3339::time_of_day(time.millis()).to_string(),
+    };
+    let next = rfc3339::time_of_day(next.millis());
+    let held = holder(board, now);
+    Some(format!(
+        "{} windows wait: watermark {watermark}, next end {next}{held}",
+        grouped(open)
+    ))
+}
