@@ -64,7 +64,7 @@ fn bid_stats(flow: &Flow<'_>) -> Result {
 }
 
 /// The job, for whoever embeds it.
-pub fn job() -> Job {
+pub(crate) fn job() -> Job {
     Job::new("bid_stats", bid_stats)
 }
 

@@ -92,7 +92,7 @@ fn id(event: &Envelope) -> String {
 }
 
 /// The job, for whoever embeds it.
-pub fn job() -> Job {
+pub(crate) fn job() -> Job {
     Job::new("user_activity", user_activity)
 }
 

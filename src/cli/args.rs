@@ -50,13 +50,13 @@ pub(super) enum Output {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
 pub(super) struct RunArguments {
-    /// Bind a source port: file:PATH, kafka:TOPIC, or - for standard input
+    /// Bind a source port: <file:PATH>, kafka:TOPIC, or - for standard input
     #[arg(long, value_name = "NAME=URI", value_parser = pair)]
     source: Vec<(String, String)>,
-    /// Bind a sink port: file:PATH, kafka:TOPIC, stderr:, null:, or - for standard output
+    /// Bind a sink port: <file:PATH>, kafka:TOPIC, stderr:, null:, or - for standard output
     #[arg(long, value_name = "NAME=URI", value_parser = pair)]
     sink: Vec<(String, String)>,
-    /// Every sink that is not bound otherwise is file:DIR/NAME.jsonl
+    /// Every sink that is not bound otherwise is <file:DIR/NAME.jsonl>
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
     /// Every port that is not bound otherwise is its default topic on this Kafka

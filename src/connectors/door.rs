@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pick::{Doing, Partition, Pick, behind, mark, pick};
-use super::{Cut, Fetched, Pace, Reader, Tuning};
+use super::{Cut, Pace, Reader, Tuning};
 use crate::error::Result;
 use crate::event::{Cause, DeadReason, Decode, Event, Letter, Pieces, Position, Record};
 use crate::observe::{Metrics, PartitionStatus, SourceStatus, Tally, now};

@@ -9,6 +9,8 @@ mod door;
 mod epoch_writer;
 mod file;
 pub mod generator;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 mod null;
 mod pace;
@@ -22,6 +24,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use file::{FileSink, FileSource};
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaOptions, KafkaSink, KafkaSource, TopicLimits};
 pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;

@@ -246,7 +246,7 @@ impl<'scope, T: State> Stream<'scope, T> {
     }
 }
 
-impl<'scope, T: State> EventStream<'scope, T> {
+impl<T: State> EventStream<'_, T> {
     /// Sends the late events of its source to a port of their own instead of `late`. To be called
     /// before any operator that keeps state.
     pub fn late(self, port: &str) -> Self {

@@ -11,7 +11,7 @@ use super::{Origin, Record};
 use crate::time::{EventTime, LateReason};
 
 /// Largest value of a record; a larger one is a dead letter.
-pub const RECORD_BYTES_MAX: usize = 900_000;
+pub(crate) const RECORD_BYTES_MAX: usize = 900_000;
 /// How much of a value that is too large a letter keeps.
 const CUT_BYTES: usize = 1_024;
 

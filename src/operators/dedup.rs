@@ -20,7 +20,7 @@ use crate::time::{Closing, EventTime, Progress, millis};
 pub trait Ids: State + Hash + Eq {}
 impl<I: State + Hash + Eq> Ids for I {}
 
-impl<'scope, T: State> EventStream<'scope, T> {
+impl<T: State> EventStream<'_, T> {
     /// Keeps the first event with each id and drops the repeats, exactly.
     ///
     /// Events are taken in log order: an event is a duplicate iff a *kept* event of the same id

@@ -248,12 +248,9 @@ fn letter<T: Serialize>(
     }
 }
 
-fn split<'scope, T: Clone + 'static>(
-    both: StreamVec<'scope, Epoch, Result<T, Letter>>,
-) -> (
-    StreamVec<'scope, Epoch, T>,
-    StreamVec<'scope, Epoch, Letter>,
-) {
+fn split<T: Clone + 'static>(
+    both: StreamVec<'_, Epoch, Result<T, Letter>>,
+) -> (StreamVec<'_, Epoch, T>, StreamVec<'_, Epoch, Letter>) {
     use timely::dataflow::operators::core::OkErr;
     both.ok_err(|either| either)
 }

@@ -11,7 +11,7 @@ use crate::state::{State, TimeQueue, stable_hash, worker_of};
 use crate::stream::KeyedStream;
 use crate::time::{Closing, Progress};
 
-impl<'scope, K: State + std::hash::Hash + Eq, T: State> KeyedStream<'scope, K, T> {
+impl<K: State + std::hash::Hash + Eq, T: State> KeyedStream<'_, K, T> {
     /// Puts the events of each key in order: by event time, and by their place in the log where
     /// times are equal.
     ///

@@ -10,7 +10,7 @@ impl<'scope, T: 'static> Stream<'scope, T> {
     /// Turns each value into another.
     pub fn map<U: 'static>(self, mut map: impl FnMut(T) -> U + 'static) -> Stream<'scope, U> {
         self.each("map", move |nth, value, pieces| {
-            pieces.good.push((nth, map(value)))
+            pieces.good.push((nth, map(value)));
         })
     }
 

@@ -211,3 +211,57 @@ fn kafka_sink(_: &str, port: &Port, _: &Uri<'_>, _: &Settings) -> Result<Arc<dyn
         port.name
     )))
 }
+
+#[cfg(feature = "kafka")]
+use crate::connectors::{KafkaOptions, KafkaSink, KafkaSource};
+
+#[cfg(feature = "kafka")]
+fn kafka_source(
+    job: &str,
+    port: &Port,
+    uri: &Uri<'_>,
+    settings: &Settings,
+) -> Result<Arc<dyn Source>> {
+    if let Some((key, _)) = uri.options.first() {
+        return Err(Error::usage(format!(
+            "port `{}`: unknown option `{key}`",
+            port.name
+        )));
+    }
+    let options = kafka_options(job, port, settings)?;
+    Ok(Arc::new(KafkaSource::new(uri.path, options)))
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_sink(job: &str, port: &Port, uri: &Uri<'_>, settings: &Settings) -> Result<Arc<dyn Sink>> {
+    let mut stamp_at_write = false;
+    for (key, value) in &uri.options {
+        if let ("timestamp", "write") = (*key, *value) {
+            stamp_at_write = true
+        } else {
+            let why = format!("port `{}`: unknown option `{key}={value}`", port.name);
+            return Err(Error::usage(format!("{why}; expected timestamp=write")));
+        }
+    }
+    let options = kafka_options(job, port, settings)?;
+    Ok(Arc::new(KafkaSink::new(uri.path, options, stamp_at_write)))
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_options(job: &str, port: &Port, settings: &Settings) -> Result<KafkaOptions> {
+    let Some(servers) = &settings.bootstrap else {
+        let why = format!("port `{}`: kafka: needs --bootstrap HOST:PORT", port.name);
+        return Err(Error::usage(why));
+    };
+    let of_port = settings
+        .properties
+        .iter()
+        .filter(|(name, ..)| name.as_ref().is_none_or(|name| *name == port.name));
+    let mut options = KafkaOptions::new(servers, job);
+    options.properties = of_port
+        .map(|(_, key, value)| (key.clone(), value.clone()))
+        .collect();
+    options.bounded = settings.bounded;
+    options.start = settings.start;
+    Ok(options)
+}

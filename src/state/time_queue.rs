@@ -108,7 +108,7 @@ impl<T> TimeQueue<T> {
             }
             let span = *first.key();
             let mut events = first.remove();
-            events.sort_unstable_by(|a, b| a.at.cmp(&b.at));
+            events.sort_unstable_by_key(|a| a.at);
             let due = events.partition_point(|event| event.at.time < horizon);
             self.len -= due;
             out.extend(events.drain(..due));

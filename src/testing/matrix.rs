@@ -20,7 +20,7 @@ pub(super) struct Variant {
 }
 
 /// A run that takes longer hangs.
-const WATCHDOG: Duration = Duration::from_secs(60);
+const WATCHDOG: Duration = Duration::from_mins(1);
 
 /// All combinations of workers up to `workers_max`, cuts, and `seeds` interleavings.
 pub(super) fn variants(workers_max: usize, seeds: u64) -> Vec<Variant> {
