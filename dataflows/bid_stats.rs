@@ -1,7 +1,5 @@
 //! Count, sum and maximum of the prices bid for each auction in each window of time.
 
-use std::process::ExitCode;
-
 use anabranch::event::checked::{AnyString, Stamp, TimestampUnit};
 use anabranch::prelude::*;
 
@@ -66,8 +64,4 @@ fn bid_stats(flow: &Flow<'_>) -> Result {
 /// The job, for whoever embeds it.
 pub(crate) fn job() -> Job {
     Job::new("bid_stats", bid_stats)
-}
-
-fn main() -> ExitCode {
-    anabranch::cli::run(job())
 }

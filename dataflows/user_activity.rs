@@ -1,7 +1,6 @@
 //! What each user did in each minute: events without repeats, in order, counted by type.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
 use anabranch::event::checked::{AnyObject, Stamp, TimestampUnit};
 use anabranch::prelude::*;
@@ -94,8 +93,4 @@ fn id(event: &Envelope) -> String {
 /// The job, for whoever embeds it.
 pub(crate) fn job() -> Job {
     Job::new("user_activity", user_activity)
-}
-
-fn main() -> ExitCode {
-    anabranch::cli::run(job())
 }

@@ -52,7 +52,7 @@ impl Job {
         describe(&self.describe, &Arc::new(settings.params.clone()))
     }
 
-    pub(crate) fn plan(&self, settings: Settings) -> Result<Plan> {
+    pub(crate) fn plan(&self, settings: &Settings) -> Result<Plan> {
         Plan::new(&self.name, &self.describe, settings)
     }
 
@@ -61,8 +61,12 @@ impl Job {
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if ports, parameters and settings do not fit;
     /// otherwise what stopped it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "settings are built for one run"
+    )]
     pub fn run(&self, settings: Settings) -> Result<Summary> {
-        let plan = self.plan(settings)?;
+        let plan = self.plan(&settings)?;
         let handle = Run::new(&plan);
         run(plan, &handle)
     }

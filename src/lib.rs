@@ -15,6 +15,7 @@ mod stream;
 pub mod testing;
 pub mod time;
 
+pub use connectors::DeadLimit;
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use job::Job;
 pub use observe::Summary;
@@ -22,9 +23,11 @@ pub use operators::{
     Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold, Ids,
     IntSum, Last, Max, Min, Number, Sum, Windowed,
 };
-pub use runtime::{DeadLimit, Settings};
+pub use runtime::Settings;
 pub use state::{StableHasher, State, stable_hash};
 pub use stream::{EventStream, Flow, KeyedStream, Param, Stream, WindowedStream};
+/// The engine below, in the version that streams of this crate are made of.
+pub use {differential_dataflow, timely};
 
 /// What a job's description needs.
 pub mod prelude {

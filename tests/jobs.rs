@@ -4,12 +4,16 @@
 //! lateness; a record that is lost, used twice, or refused although it is good; a sum that is not
 //! exact; an order within a key that is not the log's.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "tests may fail"
+)]
+
 mod oracle;
 
-#[allow(dead_code, reason = "the job's own main is not called here")]
 #[path = "../dataflows/bid_stats.rs"]
 mod bid_stats;
-#[allow(dead_code, reason = "the job's own main is not called here")]
 #[path = "../dataflows/user_activity.rs"]
 mod user_activity;
 

@@ -1,2 +1,32 @@
-//! x
-fn main() {}
+//! `anabranch`: the demonstration, and later the tools that work on any job's leavings.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[path = "../../dataflows/demo/mod.rs"]
+mod demo;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Stream processing on timely dataflow: the same log gives the same answer.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, term_width = 100)]
+#[command(after_help = "Example:\n  anabranch demo --workers 2 --rate 30000")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the job `user_activity` on made-up behaviour of 1,000 users, and show what comes out
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+    }
+}

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::connectors::Start;
+use crate::connectors::{DeadLimit, Start};
 use crate::error::{Error, Result};
-use crate::runtime::{DeadLimit, Settings};
+use crate::runtime::Settings;
 use crate::time::{EventTime, rfc3339};
 
 const EXAMPLE: &str = "Example:
@@ -48,15 +48,15 @@ pub(super) enum Output {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
+#[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub(super) struct RunArguments {
-    /// Bind a source port: <file:PATH>, kafka:TOPIC, or - for standard input
+    /// Bind a source port: file:PATH, kafka:TOPIC, or - for standard input
     #[arg(long, value_name = "NAME=URI", value_parser = pair)]
     source: Vec<(String, String)>,
-    /// Bind a sink port: <file:PATH>, kafka:TOPIC, stderr:, null:, or - for standard output
+    /// Bind a sink port: file:PATH, kafka:TOPIC, stderr:, null:, or - for standard output
     #[arg(long, value_name = "NAME=URI", value_parser = pair)]
     sink: Vec<(String, String)>,
-    /// Every sink that is not bound otherwise is <file:DIR/NAME.jsonl>
+    /// Every sink that is not bound otherwise is file:DIR/NAME.jsonl
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
     /// Every port that is not bound otherwise is its default topic on this Kafka

@@ -18,7 +18,7 @@ use clap::error::ErrorKind as ClapError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::observe::Summary;
-use crate::runtime::{Run, run as run_plan};
+use crate::runtime::{Run, Settings, run as run_plan};
 use crate::stream::Control;
 use args::{Arguments, Command};
 
@@ -26,6 +26,10 @@ use args::{Arguments, Command};
 ///
 /// See `--help` for the arguments. Exit codes: 0 done, 1 an operating error, 2 usage, 3 state,
 /// 4 another instance, 5 a limit, 130 and 143 a bounded run cut short by a signal.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "`cli::run(Job::new(..))` is how it reads"
+)]
 pub fn run(job: Job) -> ExitCode {
     run_with(&job, std::env::args_os())
 }
@@ -67,17 +71,17 @@ fn act(job: &Job, arguments: Arguments) -> Result {
             let text = tell::describe(job.name(), &declared, how.output);
             out(&text)
         }
-        Some(Command::Run(run)) => execute(job, *run),
-        None => execute(job, run),
+        Some(Command::Run(run)) => execute(job, &run),
+        None => execute(job, &run),
     }
 }
 
-fn execute(job: &Job, arguments: args::RunArguments) -> Result {
+fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
     let quiet = arguments.quiet;
-    init_log(&arguments);
+    init_log(arguments);
     let guarantee = arguments.guarantee_line();
     let settings = arguments.settings(job.name())?;
-    let plan = job.plan(settings)?;
+    let plan = job.plan(&settings)?;
     if !quiet {
         say(&format!(
             "{}: {} workers · {guarantee}",
@@ -98,7 +102,7 @@ fn execute(job: &Job, arguments: args::RunArguments) -> Result {
 }
 
 /// Runs a plan with signals and progress.
-pub(crate) fn watched(plan: crate::runtime::Plan, shows_progress: bool) -> Result<Summary> {
+fn watched(plan: crate::runtime::Plan, shows_progress: bool) -> Result<Summary> {
     let handle = Run::new(&plan);
     install_panic_hook();
     end_on_signals(Arc::clone(&handle.control));
@@ -113,7 +117,7 @@ fn install_panic_hook() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
-        let operator = crate::stream::Running.get();
+        let operator = crate::stream::Running::get();
         say(&format!(
             "error: operator `{operator}` panicked; a restart recovers"
         ));
@@ -153,8 +157,23 @@ fn init_log(arguments: &args::RunArguments) {
     let _ = subscriber.try_init();
 }
 
+/// Runs `job` with settings of one's own, and says how it ended: for programs around a job.
+pub fn run_settings(job: &Job, settings: &Settings) -> ExitCode {
+    let summary = job.plan(settings).and_then(|plan| watched(plan, false));
+    match summary {
+        Ok(summary) => {
+            say(&summary.to_string());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
 /// One line to the terminal; diagnostics go to stderr only.
-pub(crate) fn say(line: &str) {
+pub fn say(line: &str) {
     // Whoever closed stderr does not want to hear it.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

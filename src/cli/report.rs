@@ -35,8 +35,12 @@ pub(super) fn line(metrics: &Metrics, board: &Board, before: Moment, now: Moment
         .iter()
         .map(|(_, count)| count)
         .sum();
+    let backlog = match board.backlog() {
+        0 => String::new(),
+        records => format!(" · {} records to go", grouped(records)),
+    };
     format!(
-        "{rate}/s · read {} · watermark {} · {} windows open · results {} · late {} · dead {}",
+        "{rate}/s · read {}{backlog} · watermark {} · {} windows open · results {} · late {} · dead {}",
         grouped(now.read),
         watermark(metrics, board, now.at),
         grouped(metrics.gauge(|worker| &worker.windows_open)),

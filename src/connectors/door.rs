@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pick::{Doing, Partition, Pick, behind, mark, pick};
-use super::{Cut, Pace, Reader, Tuning};
-use crate::error::Result;
-use crate::event::{Cause, DeadReason, Decode, Event, Letter, Pieces, Position, Record};
-use crate::observe::{Metrics, PartitionStatus, SourceStatus, Tally, now};
+use super::{Cut, DeadLimit, Pace, Reader, Tuning};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Cause, DeadReason, Decode, Event, Letter, Origin, Pieces, Position, Record};
+use crate::observe::{Board, Metrics, PartitionStatus, SourceStatus, Tally, now};
 use crate::operators::watermark::Known;
 use crate::stream::{Closings, Control};
 use crate::time::watermark::{Mark, Verdict};
@@ -62,7 +62,7 @@ pub(crate) struct Door<T> {
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: Arc<SourceStatus>,
-    pub(crate) board: Arc<crate::observe::Board>,
+    pub(crate) board: Arc<Board>,
     pub(crate) known: Rc<Cell<Known>>,
     pub(crate) state: DoorState<T>,
 }
@@ -160,9 +160,9 @@ impl<T> Door<T> {
             && complete.is_none_or(|next| *epoch < next)
         {
             let (_, offsets) = self.state.passing.pop_front().expect("it is there");
-            offsets
-                .iter()
-                .for_each(|(partition, next)| self.reader.passed(*partition, *next));
+            for (partition, next) in offsets {
+                self.reader.passed(partition, next);
+            }
         }
         Ok(())
     }
@@ -287,6 +287,7 @@ impl<T> Door<T> {
             max_ahead: self.tuning.max_ahead.map(millis),
             tally: &mut state.tally,
             metrics: &self.metrics,
+            board: &self.board,
             worker: self.worker,
             events: &mut state.events,
             late: &mut state.late,
@@ -301,7 +302,39 @@ impl<T> Door<T> {
             partition.next = last.offset + 1;
         }
         partition.said(fetched, count, now());
+        self.check_dead()?;
         Ok(count)
+    }
+
+    /// Whether there are too many dead letters.
+    fn check_dead(&self) -> Result {
+        let (metrics, tally) = (&self.metrics, &self.state.tally);
+        if tally.entered + tally.late + tally.idle > 0 && !metrics.is_alive() {
+            metrics.set_alive();
+        }
+        if self.state.dead.is_empty() {
+            return Ok(());
+        }
+        let dead = metrics.dead();
+        let too_many = match self.tuning.dead_limit {
+            DeadLimit::Off => return Ok(()),
+            DeadLimit::AllOfFirstThousand if metrics.is_alive() || dead < 1_000 => return Ok(()),
+            DeadLimit::AllOfFirstThousand => "the first 1,000 records are all".to_owned(),
+            DeadLimit::Count(most) if dead <= most => return Ok(()),
+            DeadLimit::Count(most) => format!("more than {most} records are"),
+            DeadLimit::Percent(most) => {
+                let read = metrics.sum(|worker| &worker.read) + tally.read;
+                #[expect(clippy::cast_precision_loss, reason = "a share of a count")]
+                let share = dead as f64 * 100.0 / read as f64;
+                if read < 1_000 || share <= most {
+                    return Ok(());
+                }
+                format!("more than {most} % of {read} records are")
+            }
+        };
+        let first = self.board.first_dead();
+        let why = format!("{too_many} dead letters (--max-dead); the first is {first}");
+        Err(Error::new(ErrorKind::Limit, why))
     }
 
     /// Nothing to read now: follow the others, or cut what there is when the tick is due.
@@ -437,6 +470,7 @@ struct Judge<'a, T> {
     max_ahead: Option<i64>,
     tally: &'a mut Tally,
     metrics: &'a Metrics,
+    board: &'a Board,
     worker: usize,
     events: &'a mut Vec<Event<T>>,
     late: &'a mut Vec<Letter>,
@@ -598,8 +632,17 @@ impl<T> Judge<'_, T> {
     }
 
     #[cold]
+    #[inline(never)]
     fn dies(&mut self, record: &Record<'_>, reason: DeadReason, error: String) {
         self.metrics.worker(self.worker).count_dead(reason);
+        self.board.died(|| {
+            let (origin, offset) = (&self.partition.origin, record.offset);
+            let place = match origin {
+                Origin::File(name) => format!("{name}: line {}", offset + 1),
+                _ => format!("{origin}: offset {offset}"),
+            };
+            format!("{}: {place}: {}: {error}", self.port, reason.name())
+        });
         self.dead
             .push(self.letter(record, Cause::Dead { reason, error }));
     }

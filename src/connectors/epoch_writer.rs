@@ -20,7 +20,8 @@ const WORK_MAX: usize = 16_384;
 pub(super) type Order<In> = fn(&mut [In]);
 
 struct Stash<In> {
-    capability: Capability<Epoch>,
+    /// Held until the connector has taken the last record.
+    _capability: Capability<Epoch>,
     batches: VecDeque<Vec<In>>,
     ordered: bool,
 }
@@ -94,7 +95,7 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
     ) -> &mut VecDeque<Vec<In>> {
         let stash = self.open.entry(epoch);
         let fresh = || Stash {
-            capability: capability(),
+            _capability: capability(),
             batches: VecDeque::new(),
             ordered: false,
         };

@@ -29,6 +29,7 @@ pub use kafka::{KafkaOptions, KafkaSink, KafkaSource, TopicLimits};
 pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;
+pub use plugs::DeadLimit;
 pub(crate) use plugs::{Cut, Plugs, Tuning};
 pub use reader::{ToEventTime, Undecoded};
 pub use stdio::{StderrSink, StdinSource, StdoutSink};

@@ -7,6 +7,20 @@ use std::time::Duration;
 use super::{Pace, Sink, Source};
 use crate::stream::Context;
 
+/// How many dead letters are too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum DeadLimit {
+    /// When the first 1,000 records are all dead letters.
+    #[default]
+    AllOfFirstThousand,
+    /// More than so many.
+    Count(u64),
+    /// More than this share of 100, from the thousandth record on.
+    Percent(f64),
+    /// None.
+    Off,
+}
+
 /// How a door cuts its input into epochs. A cut must never show in the output: tests vary it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
@@ -38,6 +52,7 @@ pub(crate) struct Tuning {
     pub(crate) idle_timeout: Option<Duration>,
     /// How far past the stamp of its own record an event time may lie.
     pub(crate) max_ahead: Option<Duration>,
+    pub(crate) dead_limit: DeadLimit,
 }
 
 impl Tuning {
@@ -57,6 +72,7 @@ impl Tuning {
             buffer_bytes: (bytes / 2 / (workers * ports.max(1))).max(64 << 10),
             idle_timeout: Some(Duration::from_secs(10)),
             max_ahead: Some(Duration::from_mins(10)),
+            dead_limit: DeadLimit::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::event::{DeadReason, Event, Letter, Record, each_record, json};
 use crate::operators::watermark::{Known, MarkOf, watermark};
 use crate::state::State;
-use crate::stream::{Closings, Context, EventStream, Flow, Port, PortKind, Stream};
+use crate::stream::{Closings, Context, EventStream, Flow, Port, PortKind, Running, Stream};
 use crate::time::{Epoch, EventTime, Watermarks};
 
 /// What the time of an event can be given as.
@@ -301,12 +301,12 @@ fn send<'scope, T: State>(cx: &Rc<Context<'scope>>, mut door: Door<T>) -> Sent<'
     let activator = cx.scope.activator_for(Rc::clone(&address));
     let plugs = Plugs::of(cx);
     if let Some(plugs) = &plugs {
-        let wakes = cx.scope.worker().sync_activator_for(address.to_vec());
+        let again_from_afar = cx.scope.worker().sync_activator_for(address.to_vec());
         // A worker that is gone needs no waking.
-        let waker = Waker::new(move || _ = wakes.activate());
+        let waker = Waker::new(move || _ = again_from_afar.activate());
         plugs.pace.register(door.id, waker.clone());
-        let wakes = waker.clone();
-        cx.control.on_change(move || wakes.wake());
+        let on_change = waker.clone();
+        cx.control.on_change(move || on_change.wake());
         plugs
             .doors
             .borrow_mut()
@@ -326,7 +326,7 @@ fn send<'scope, T: State>(cx: &Rc<Context<'scope>>, mut door: Door<T>) -> Sent<'
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
         move |_frontiers| {
-            shared.running.set("source");
+            Running::set("source");
             let Some(held) = capabilities.as_mut() else {
                 return;
             };
@@ -363,8 +363,9 @@ fn send<'scope, T: State>(cx: &Rc<Context<'scope>>, mut door: Door<T>) -> Sent<'
                 match work {
                     Work::Staged => {}
                     Work::Cut(next, _) => {
-                        held.iter_mut()
-                            .for_each(|capability| capability.downgrade(&next));
+                        for capability in held.iter_mut() {
+                            capability.downgrade(&next);
+                        }
                         return again.activate();
                     }
                     Work::Wait(None) => return,

@@ -16,7 +16,7 @@ use super::{Batch, Encoded, Plugs, Style, Waker};
 use crate::error::{Error, Result};
 use crate::event::{Event, Letter, json};
 use crate::state::{State, codec, stable_hash, worker_of};
-use crate::stream::{Context, EventStream, Port, PortKind};
+use crate::stream::{Context, EventStream, Port, PortKind, Running};
 use crate::time::{Epoch, EventTime};
 
 /// What the key of a result can be given as.
@@ -181,13 +181,10 @@ impl<T: State> EventStream<'_, T> {
     }
 }
 
-fn encode_json<T: Serialize>(
+fn encode_json<T: Serialize + 'static>(
     key: Option<WriteKey<T>>,
     metrics: std::sync::Arc<crate::observe::Metrics>,
-) -> impl FnMut(&Event<T>, &mut Batch) -> Result + 'static
-where
-    T: 'static,
-{
+) -> impl FnMut(&Event<T>, &mut Batch) -> Result + 'static {
     move |event, batch| {
         let start = at(batch.values.len());
         json::encode(&event.value, &mut batch.values)
@@ -294,12 +291,12 @@ fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoch, Vec<In>>
     let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
     let written = stream.unary_frontier::<Builder, _, _, _>(pact, "sink", |_, info| {
         let again = scope.activator_for(Rc::clone(&info.address));
-        let wakes = scope.worker().sync_activator_for(info.address.to_vec());
+        let again_from_afar = scope.worker().sync_activator_for(info.address.to_vec());
         // A worker that is gone needs no waking.
-        let waker = Waker::new(move || _ = wakes.activate());
+        let waker = Waker::new(move || _ = again_from_afar.activate());
         let mut sink = EpochWriter::new(shared, port, waker, order, results, encode);
         move |(input, frontier), output| {
-            sink.shared.running.set("sink");
+            Running::set("sink");
             input.for_each_time(|time, batches| {
                 let stash = sink.stash(*time.time(), || time.retain(output.output_index()));
                 let before = stash.len();

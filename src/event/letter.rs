@@ -217,10 +217,8 @@ impl Letter {
             }
         }
         say("source", self.source.to_string());
-        match &self.origin {
-            Origin::File(name) => say("topic", name.to_string()),
-            Origin::Topic(name, _) | Origin::Memory(name, _) => say("topic", name.to_string()),
-        }
+        let (Origin::File(name) | Origin::Topic(name, _) | Origin::Memory(name, _)) = &self.origin;
+        say("topic", name.to_string());
         say("partition", self.partition.to_string());
         say("offset", self.offset.to_string());
         if let Some(bytes) = self.cut_from {
@@ -249,6 +247,10 @@ fn write_event(event: &str, out: &mut Vec<u8>) {
 
 /// The fields of a letter's line, in their order.
 #[derive(Default, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the format"
+)]
 struct Line<'a> {
     source: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

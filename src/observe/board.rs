@@ -48,6 +48,14 @@ impl SourceStatus {
         door.extend(partitions);
     }
 
+    fn backlog(&self) -> u64 {
+        let doors = self.doors.iter().map(|door| {
+            let door = door.lock().unwrap_or_else(PoisonError::into_inner);
+            door.iter().filter_map(|status| status.backlog).sum::<u64>()
+        });
+        doors.sum()
+    }
+
     /// The partition that holds the watermark: it is read, and is furthest behind.
     pub(crate) fn holder(&self) -> Option<PartitionStatus> {
         let all = self
@@ -63,6 +71,7 @@ impl SourceStatus {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     sources: Mutex<Vec<Arc<SourceStatus>>>,
+    first_dead: Mutex<Option<String>>,
     origins: Mutex<HashMap<(u16, u32), (Arc<str>, Origin)>>,
 }
 
@@ -82,6 +91,24 @@ impl Board {
         status
     }
 
+    /// Notes the first dead letter of the run, in words.
+    pub(crate) fn died(&self, why: impl FnOnce() -> String) {
+        let mut first = self
+            .first_dead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(why);
+    }
+
+    /// The first dead letter of the run.
+    pub(crate) fn first_dead(&self) -> String {
+        let first = self
+            .first_dead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        first.clone().unwrap_or_default()
+    }
+
     /// Notes what partition `partition` of source number `source`, at port `port`, is called.
     pub(crate) fn name(&self, source: u16, partition: u32, port: &Arc<str>, origin: &Origin) {
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,6 +119,12 @@ impl Board {
     pub(crate) fn origin(&self, source: u16, partition: u32) -> Option<(Arc<str>, Origin)> {
         let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
         origins.get(&(source, partition)).cloned()
+    }
+
+    /// Records that the logs hold beyond what was read, as far as they tell.
+    pub(crate) fn backlog(&self) -> u64 {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().map(|source| source.backlog()).sum()
     }
 
     /// The source that is furthest behind.

@@ -1,6 +1,6 @@
 //! Counters of a run, one set a worker, so that nobody waits for anybody.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crate::event::DeadReason;
 use crate::time::{EventTime, LateReason};
@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     workers: Vec<WorkerMetrics>,
     /// Largest event time read by any worker.
     largest: AtomicI64,
+    /// A record was read that is no dead letter.
+    alive: AtomicBool,
 }
 
 /// The counters of one worker.
@@ -78,7 +80,21 @@ impl Metrics {
         Self {
             workers: (0..workers).map(|_| WorkerMetrics::new()).collect(),
             largest: AtomicI64::new(EventTime::NEVER.millis()),
+            alive: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Relaxed)
+    }
+
+    pub(crate) fn set_alive(&self) {
+        self.alive.store(true, Relaxed);
+    }
+
+    /// Dead letters, all reasons together.
+    pub(crate) fn dead(&self) -> u64 {
+        self.dead_by_reason().iter().map(|(_, count)| count).sum()
     }
 
     pub(crate) fn worker(&self, worker: usize) -> &WorkerMetrics {

@@ -5,8 +5,10 @@ use std::fmt;
 use super::Metrics;
 use crate::event::DeadReason;
 
-/// What became of every record that was read. It balances: `read = used + duplicates + late + dead
-/// + held`; letters that came after entry are counted apart.
+/// What became of every record that was read.
+///
+/// It balances: read = used + duplicates + late + dead + held. Letters that came after entry are
+/// counted apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Records read.

@@ -9,7 +9,7 @@ use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::{Capability, Operator};
 
 use crate::state::{State, codec};
-use crate::stream::Context;
+use crate::stream::{Context, Running};
 use crate::time::{Epoch, Progress};
 
 /// Records and results that one activation handles before it lets others run: a few milliseconds
@@ -54,6 +54,8 @@ impl<In> Stash<In> {
     }
 }
 
+type Builder<Out> = CapacityContainerBuilder<Vec<Out>>;
+
 /// Runs `logic` epoch by epoch on `data`, distributed by `pact`, and `progress`.
 ///
 /// Timely may deliver `e + 1` before `e` is complete: later epochs are stashed. Each activation
@@ -72,7 +74,6 @@ where
 {
     let scope = cx.scope;
     let shared = Rc::clone(&cx.shared);
-    type Builder<Out> = CapacityContainerBuilder<Vec<Out>>;
     data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(
         progress,
         pact,
@@ -84,7 +85,7 @@ where
             let mut now = Progress::START;
             let mut out = Vec::new();
             move |(data, data_frontier), (marks, marks_frontier), output| {
-                shared.running.set(name);
+                Running::set(name);
                 data.for_each_time(|time, batches| {
                     let stash = open
                         .entry(*time.time())

@@ -15,7 +15,7 @@ use timely::dataflow::operators::Operator;
 use crate::error::Error;
 use crate::event::{Cause, DeadReason, Event, Letter, Origin, Position};
 use crate::state::State;
-use crate::stream::EventStream;
+use crate::stream::{EventStream, Running};
 use crate::time::Epoch;
 
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
@@ -117,7 +117,9 @@ impl<'scope, T: State> EventStream<'scope, T> {
     pub fn inspect(self, mut look: impl FnMut(&Position, &T) + 'static) -> Self {
         let late = self.late;
         let seen = self.each_batch("inspect", move |batch, out| {
-            batch.iter().for_each(|event| look(&event.at, &event.value));
+            for event in batch.iter() {
+                look(&event.at, &event.value);
+            }
             std::mem::swap(batch, out);
         });
         Self { late, ..seen }
@@ -141,12 +143,12 @@ impl<'scope, T: State> EventStream<'scope, T> {
         } = self;
         cx.step("try_map");
         let shared = Rc::clone(&cx.shared);
-        let both = events.unary::<Builder<Result<Event<U>, Letter>>, _, _, _>(
+        let both = events.unary::<Builder<Result<Event<U>, Box<Letter>>>, _, _, _>(
             Pipeline,
             "try_map",
             move |_, _| {
                 move |input, sink| {
-                    shared.running.set("try_map");
+                    Running::set("try_map");
                     input.for_each_time(|time, batches| {
                         let mut session = sink.session(&time);
                         for event in batches.flat_map(|batch| batch.drain(..)) {
@@ -157,7 +159,12 @@ impl<'scope, T: State> EventStream<'scope, T> {
                                 }),
                                 Err(why) => {
                                     shared.count().count_dead(DeadReason::Processing);
-                                    Err(letter(&shared.board, event.at, &event.value, &why))
+                                    Err(Box::new(letter(
+                                        &shared.board,
+                                        event.at,
+                                        &event.value,
+                                        &why,
+                                    )))
                                 }
                             });
                         }
@@ -191,11 +198,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
             ..
         } = self;
         cx.step(name);
-        let shared = Rc::clone(&cx.shared);
         let events = events.unary::<Builder<Event<U>>, _, _, _>(Pipeline, name, move |_, _| {
             let mut out = Vec::new();
             move |input, output| {
-                shared.running.set(name);
+                Running::set(name);
                 input.for_each_time(|time, batches| {
                     let mut session = output.session(&time);
                     for batch in batches {
@@ -249,8 +255,10 @@ fn letter<T: Serialize>(
 }
 
 fn split<T: Clone + 'static>(
-    both: StreamVec<'_, Epoch, Result<T, Letter>>,
+    both: StreamVec<'_, Epoch, Result<T, Box<Letter>>>,
 ) -> (StreamVec<'_, Epoch, T>, StreamVec<'_, Epoch, Letter>) {
     use timely::dataflow::operators::core::OkErr;
-    both.ok_err(|either| either)
+    use timely::dataflow::operators::vec::Map;
+    let (events, letters) = both.ok_err(|either| either);
+    (events, letters.map(|letter: Box<Letter>| *letter))
 }

@@ -12,6 +12,7 @@ mod key_by;
 mod map;
 mod order;
 mod steps;
+mod timely;
 mod union;
 pub(crate) mod watermark;
 mod window;

@@ -13,7 +13,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
 
 use crate::observe::SourceStatus;
-use crate::stream::Context;
+use crate::stream::{Context, Running};
 use crate::time::watermark::{Mark, SourceClock};
 use crate::time::{Epoch, EventTime, Progress, Watermarks};
 
@@ -57,6 +57,8 @@ pub(crate) struct Known {
     pub(crate) horizon: EventTime,
 }
 
+type Builder = CapacityContainerBuilder<Vec<Progress>>;
+
 /// Sends each mark to every worker and computes watermark and horizon of each epoch. A record
 /// leaves whenever they change. `learned` hears of each epoch that is complete.
 pub(crate) fn watermark<'scope>(
@@ -67,8 +69,6 @@ pub(crate) fn watermark<'scope>(
     mut learned: impl FnMut(Known) + 'static,
 ) -> StreamVec<'scope, Epoch, Progress> {
     let doors = cx.workers;
-    let shared = Rc::clone(&cx.shared);
-    type Builder = CapacityContainerBuilder<Vec<Progress>>;
     marks
         .broadcast()
         .unary_frontier::<Builder, _, _, _>(Pipeline, "watermark", |_, _| {
@@ -77,7 +77,7 @@ pub(crate) fn watermark<'scope>(
             let mut now = Progress::START;
             let mut known = Epoch::FIRST;
             move |(input, frontier), output| {
-                shared.running.set("watermark");
+                Running::set("watermark");
                 input.for_each_time(|time, batches| {
                     let (_, marks) = open
                         .entry(*time.time())
@@ -118,7 +118,6 @@ pub(crate) fn meet<'scope>(
     first: StreamVec<'scope, Epoch, Progress>,
     second: StreamVec<'scope, Epoch, Progress>,
 ) -> StreamVec<'scope, Epoch, Progress> {
-    type Builder = CapacityContainerBuilder<Vec<Progress>>;
     first.binary_frontier::<_, Builder, _, _, _, _>(second, Pipeline, Pipeline, "meet", |_, _| {
         let mut open: BTreeMap<Epoch, (_, [Option<Progress>; 2])> = BTreeMap::new();
         let mut sides = [Progress::START; 2];

@@ -237,7 +237,7 @@ fn kafka_sink(job: &str, port: &Port, uri: &Uri<'_>, settings: &Settings) -> Res
     let mut stamp_at_write = false;
     for (key, value) in &uri.options {
         if let ("timestamp", "write") = (*key, *value) {
-            stamp_at_write = true
+            stamp_at_write = true;
         } else {
             let why = format!("port `{}`: unknown option `{key}={value}`", port.name);
             return Err(Error::usage(format!("{why}; expected timestamp=write")));

@@ -45,7 +45,7 @@ pub(crate) fn build(
     job: &Describe,
     common: &Common,
     plugs: Rc<dyn Any>,
-) -> Result<Built> {
+) -> Built {
     let shared = Rc::new(Shared {
         worker: scope.worker().index(),
         workers: scope.worker().peers(),
@@ -55,7 +55,6 @@ pub(crate) fn build(
         pressure: Pressure::with_limit(common.pressure),
         plugs,
         round_trip: common.round_trip,
-        running: Running,
     });
     let cx = Rc::new(Context {
         scope,
@@ -66,7 +65,7 @@ pub(crate) fn build(
         doors: RefCell::default(),
         shared: Rc::clone(&shared),
     });
-    Running.set("the description of the dataflow");
+    Running::set("the description of the dataflow");
     let described = job(&Flow { cx: Rc::clone(&cx) });
     let letters = std::mem::take(&mut *cx.letters.borrow_mut());
     let late = letters.late.into_iter().flatten().collect();
@@ -78,11 +77,11 @@ pub(crate) fn build(
     if let Err(error) = described {
         description.errors.push(error);
     }
-    Ok(Built {
+    Built {
         shared,
         probe: cx.probe.clone(),
         description,
-    })
+    }
 }
 
 fn letter_port<'scope>(
@@ -131,7 +130,7 @@ pub(crate) fn describe(
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
-        built.map(|built| built.description)
+        built.description
     });
     let ended = |why: String| Error::new(crate::error::ErrorKind::Panic, why);
     let mut description = described
@@ -139,7 +138,7 @@ pub(crate) fn describe(
         .join()
         .pop()
         .ok_or_else(|| Error::operating("the description gave nothing"))?
-        .map_err(ended)??;
+        .map_err(ended)?;
     if description.errors.is_empty() {
         Ok(description)
     } else {

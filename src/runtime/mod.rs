@@ -9,5 +9,5 @@ mod worker;
 
 pub(crate) use build::{Describe, describe};
 pub(crate) use plan::Plan;
-pub use settings::{DeadLimit, Settings};
+pub use settings::Settings;
 pub(crate) use worker::{Run, run};

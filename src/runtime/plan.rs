@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::settings::{DeadLimit, Settings};
+use super::settings::Settings;
 use super::{Describe, bind, describe};
 use crate::connectors::{Sink, Source, Tuning};
 use crate::error::{Error, Result};
@@ -17,7 +17,6 @@ pub(crate) struct Plan {
     pub(crate) sinks: Vec<Arc<dyn Sink>>,
     pub(crate) params: Arc<BTreeMap<String, String>>,
     pub(crate) tuning: Tuning,
-    pub(crate) dead_limit: DeadLimit,
     pub(crate) round_trip: bool,
     pub(crate) buffer_bytes: usize,
 }
@@ -27,7 +26,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) that names the port, parameter or flag.
-    pub(crate) fn new(name: &str, job: &Arc<Describe>, settings: Settings) -> Result<Self> {
+    pub(crate) fn new(name: &str, job: &Arc<Describe>, settings: &Settings) -> Result<Self> {
         let params = Arc::new(settings.params.clone());
         let description = describe(job, &params)?;
         let known = |name: &String| description.params.iter().any(|param| param.name == *name);
@@ -40,12 +39,13 @@ impl Plan {
         let (sources, sinks) = bind::bind(
             settings.job_id.as_deref().unwrap_or(name),
             &description,
-            &settings,
+            settings,
         )?;
         let ports = description.ports.len();
         let mut tuning = Tuning::within(settings.buffer_bytes, workers, ports);
         tuning.idle_timeout = settings.idle_timeout;
         tuning.max_ahead = settings.max_ahead;
+        tuning.dead_limit = settings.dead_limit;
         if let Some(cut) = settings.cut {
             (tuning.cut, tuning.jitter) = cut;
         }
@@ -56,7 +56,6 @@ impl Plan {
             sinks,
             params,
             tuning,
-            dead_limit: settings.dead_limit,
             round_trip: settings.round_trip,
             buffer_bytes: settings.buffer_bytes,
         })

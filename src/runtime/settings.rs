@@ -5,22 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connectors::{Cut, Sink, Source, Start};
+use crate::connectors::{Cut, DeadLimit, Sink, Source, Start};
 use crate::error::{Error, Result};
-
-/// How many dead letters are too many.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum DeadLimit {
-    /// When the first 1,000 records are all dead letters.
-    #[default]
-    AllOfFirstThousand,
-    /// More than so many.
-    Count(u64),
-    /// More than this share of 100, from the thousandth record on.
-    Percent(f64),
-    /// None.
-    Off,
-}
 
 /// A port's binding: a connector, or a URI that names one.
 pub(crate) enum Bound<C: ?Sized> {

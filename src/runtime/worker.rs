@@ -103,13 +103,12 @@ fn execute(plan: Plan, run: &Run) -> Result {
         });
         let driven = catch_unwind(AssertUnwindSafe(|| {
             let any: Rc<dyn Any> = Rc::clone(&plugs) as Rc<dyn Any>;
-            let built = worker.dataflow(|scope| build(scope, &*plan.job, &common, any))?;
-            drive(worker, &built, &plugs)
+            let built = worker.dataflow(|scope| build(scope, &*plan.job, &common, any));
+            drive(worker, &built, &plugs);
         }));
         match driven {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => common.control.fail(error),
-            Err(panic) => common.control.fail(panicked(Running.get(), &*panic)),
+            Ok(()) => {}
+            Err(panic) => common.control.fail(panicked(Running::get(), &*panic)),
         }
         if common.control.is_faulty() {
             for dataflow in worker.installed_dataflows() {
@@ -125,12 +124,12 @@ fn execute(plan: Plan, run: &Run) -> Result {
 }
 
 /// Steps the worker until everything is written, or the run has failed.
-fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs) -> Result {
+fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs) {
     let Built { shared, probe, .. } = built;
     let mut complete = first_open(probe);
     while !shared.control.is_faulty() {
         if probe.done() && plugs.unclosed.get() == 0 {
-            return Ok(());
+            return;
         }
         worker.step_or_park(Some(PARK));
         let now = first_open(probe);
@@ -144,7 +143,6 @@ fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs) -> Result {
                 .for_each(timely::scheduling::Activator::activate);
         }
     }
-    Ok(())
 }
 
 fn first_open(probe: &ProbeHandle<Epoch>) -> Option<Epoch> {

@@ -130,7 +130,7 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
     }
 
     /// The value of `key`, whose stable hash is `hash`.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&V> {
         let Self { blocks, index, .. } = self;
         let part = &index[part_of(hash, index.len())];

@@ -39,6 +39,7 @@ impl<T> Default for TimeQueue<T> {
 
 impl<T> TimeQueue<T> {
     /// Events that are held.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -55,6 +56,7 @@ impl<T> TimeQueue<T> {
     }
 
     /// Everything that is held, in no order.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Event<T>> {
         self.spans.values().chain([&self.recent.1]).flatten()
     }

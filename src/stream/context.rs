@@ -23,7 +23,6 @@ pub(crate) struct Letters<'scope> {
 }
 
 /// The operator that runs on this thread, to be named should it panic.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Running;
 
 thread_local! {
@@ -31,11 +30,11 @@ thread_local! {
 }
 
 impl Running {
-    pub(crate) fn set(self, operator: &'static str) {
+    pub(crate) fn set(operator: &'static str) {
         RUNNING.set(operator);
     }
 
-    pub(crate) fn get(self) -> &'static str {
+    pub(crate) fn get() -> &'static str {
         RUNNING.get()
     }
 }
@@ -52,8 +51,6 @@ pub(crate) struct Shared {
     pub(crate) plugs: Rc<dyn Any>,
     /// Whether everything exchanged or kept is sent through the codec once: tests do.
     pub(crate) round_trip: bool,
-    /// To be told by each operator that begins to run.
-    pub(crate) running: Running,
 }
 
 impl Shared {

@@ -55,6 +55,9 @@ where
     F: for<'scope> Fn(EventStream<'scope, T>) -> EventStream<'scope, U> + Send + Sync + 'static,
 {
     /// One more partition of events: milliseconds, and a value.
+    ///
+    /// # Panics
+    /// A value cannot be written in the form of state.
     pub fn input(mut self, events: impl IntoIterator<Item = (i64, T)>) -> Self {
         let record = |event: (i64, T)| {
             let mut bytes = Vec::new();

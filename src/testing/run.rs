@@ -1,10 +1,12 @@
 //! Tests of whole jobs.
 
+use std::fmt::Write;
+
 use super::matrix::{Variant, run_variant, variants};
-use crate::connectors::{MemoryRecord, MemorySink, MemorySource, Style};
+use crate::connectors::{DeadLimit, MemoryRecord, MemorySink, MemorySource, Style};
 use crate::job::Job;
 use crate::observe::Summary;
-use crate::runtime::{DeadLimit, Settings};
+use crate::runtime::Settings;
 
 /// Begins a test of `job`.
 ///
@@ -181,10 +183,10 @@ fn differ(
     let mut text = format!("two runs differ: {first:?} and {second:?}\n");
     for ((port, a), b) in ports.iter().zip(&one.lines).zip(&other.lines) {
         if let Some(line) = a.iter().find(|line| !b.contains(line)) {
-            text += &format!("sink `{port}`: only the first has {line}\n");
+            _ = writeln!(text, "sink `{port}`: only the first has {line}");
         }
         if let Some(line) = b.iter().find(|line| !a.contains(line)) {
-            text += &format!("sink `{port}`: only the second has {line}\n");
+            _ = writeln!(text, "sink `{port}`: only the second has {line}");
         }
     }
     text + &format!("{}\n{}", one.summary, other.summary)

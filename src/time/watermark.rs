@@ -213,19 +213,6 @@ impl SourceClock {
         self.watermark = self.watermark.max(smallest);
         self.watermark
     }
-
-    /// The door that holds the watermark: it reads, and is furthest behind.
-    pub(crate) fn held_by(&self) -> Option<usize> {
-        let reading = self
-            .marks
-            .iter()
-            .enumerate()
-            .filter_map(|(door, mark)| match mark {
-                Mark::Reading(watermark) => Some((*watermark, door)),
-                Mark::Idle | Mark::Ended => None,
-            });
-        reading.min().map(|(_, door)| door)
-    }
 }
 
 #[cfg(test)]
@@ -300,9 +287,9 @@ mod tests {
         assert_eq!(clock.close(), EventTime::NEVER);
         clock.mark(0, Mark::Reading(at(7)));
         clock.mark(1, Mark::Idle);
-        assert_eq!((clock.close(), clock.held_by()), (at(7), Some(0)));
+        assert_eq!(clock.close(), at(7));
         clock.mark(0, Mark::Idle);
-        assert_eq!((clock.close(), clock.held_by()), (at(7), None));
+        assert_eq!(clock.close(), at(7));
         clock.mark(0, Mark::Ended);
         assert_eq!(clock.close(), at(7));
         clock.mark(1, Mark::Reading(at(3)));

@@ -14,7 +14,7 @@ use timely::dataflow::operators::Operator;
 use super::Aggregate;
 use crate::event::Event;
 use crate::state::{State, stable_hash};
-use crate::stream::Context;
+use crate::stream::{Context, Running};
 use crate::time::{Epoch, EventTime, Tumbling};
 
 /// What one event, or several of one key and window, contribute.
@@ -51,7 +51,6 @@ where
     A: Aggregate<T>,
 {
     type Builder<O> = CapacityContainerBuilder<Vec<O>>;
-    let shared = Rc::clone(&cx.shared);
     let alone = cx.workers == 1;
     events.unary::<Builder<Share<K, A::Input, A::Acc>>, _, _, _>(Pipeline, "project", |_, _| {
         let mut combiner = Combiner {
@@ -62,7 +61,7 @@ where
         };
         let mut out = Vec::new();
         move |input, output| {
-            shared.running.set("project");
+            Running::set("project");
             input.for_each_time(|time, batches| {
                 let mut session = output.session(&time);
                 for batch in batches {
