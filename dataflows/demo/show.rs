@@ -48,10 +48,10 @@ impl Minutes {
         Ok(())
     }
 
-    /// Prints all minutes but the last, or all.
+    /// Prints all minutes but the last few, or all.
     fn print(&self, all: bool) -> Result {
         let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while minutes.len() > usize::from(!all) {
+        while minutes.len() > if all { 0 } else { 3 } {
             let Some((start, minute)) = minutes.pop_first() else {
                 break;
             };
@@ -104,7 +104,7 @@ impl Writer for MinutesWriter {
         Ok(Written::All)
     }
     fn flush(&mut self) -> Result {
-        // Two minutes back every worker has fired.
+        // A few minutes back every worker has fired.
         self.0.print(false)
     }
     fn close(&mut self) -> Result {

@@ -1,0 +1,176 @@
+//! Topics of the broker that `ANABRANCH_KAFKA` names, by a client that is not the engine's.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+/// Nothing here takes longer.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A record as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Message {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.value.clone().unwrap_or_default()).unwrap()
+    }
+}
+
+/// The header `name`, if it is there once.
+pub(crate) fn header(message: &Message, name: &str) -> Option<String> {
+    let mut found = message.headers.iter().filter(|(other, _)| other == name);
+    let (_, value) = found.next()?;
+    assert!(found.next().is_none(), "{name} is there twice: {message:?}");
+    Some(value.clone())
+}
+
+/// A broker.
+pub(crate) struct Topics {
+    bootstrap: String,
+    admin: AdminClient<DefaultClientContext>,
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a deadline")]
+    Instant::now()
+}
+
+impl Topics {
+    pub(crate) fn new() -> Self {
+        let bootstrap = std::env::var("ANABRANCH_KAFKA").expect("run scripts/test-kafka");
+        let admin = ClientConfig::new()
+            .set("bootstrap.servers", &bootstrap)
+            .create()
+            .unwrap();
+        Self { bootstrap, admin }
+    }
+
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// A name that no other test uses.
+    pub(crate) fn fresh(&self, name: &str) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        format!("{name}-{}-{number}", std::process::id())
+    }
+
+    /// Creates a topic that keeps whatever stamp its records have.
+    pub(crate) fn create(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
+            .set("retention.ms", "-1")
+            .set("message.timestamp.after.max.ms", "9223372036854775807")
+            .set("message.timestamp.before.max.ms", "9223372036854775807")
+            .set("max.message.bytes", "2000000");
+        let made = self.admin.create_topics([&topic], &AdminOptions::new());
+        let made = pollster::block_on(made).unwrap();
+        made.into_iter().for_each(|one| drop(one.unwrap()));
+    }
+
+    /// Writes stamps, keys and values to one partition.
+    pub(crate) fn fill<'a>(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: impl Iterator<Item = (Option<i64>, Option<&'a [u8]>, Option<&'a [u8]>)>,
+    ) {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("enable.idempotence", "true")
+            .set("message.max.bytes", "2000000")
+            .create()
+            .unwrap();
+        for (timestamp, key, value) in records {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+            (record.key, record.payload, record.timestamp) = (key, value, timestamp);
+            let mut unsent = producer.send(record);
+            while let Err((KafkaError::MessageProduction(_), record)) = unsent {
+                producer.poll(Duration::from_millis(10));
+                unsent = producer.send(record);
+            }
+            assert!(unsent.is_ok());
+        }
+        producer.flush(DEADLINE).unwrap();
+    }
+
+    /// Everything that is committed in a topic, partition by partition.
+    pub(crate) fn read(&self, topic: &str) -> Vec<Message> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", "tests")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), DEADLINE).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions as i32 {
+            list.add_partition_offset(topic, partition, Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let (mut messages, mut ended) = (Vec::new(), 0);
+        let start = now();
+        while ended < partitions {
+            assert!(now().duration_since(start) < DEADLINE, "{topic} has no end");
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) => panic!("{topic}: {error}"),
+                Some(Ok(message)) => messages.push(Message {
+                    partition: message.partition(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers: headers(message.headers()),
+                }),
+            }
+        }
+        messages
+    }
+}
+
+fn headers(headers: Option<&rdkafka::message::BorrowedHeaders>) -> Vec<(String, String)> {
+    let each = headers.into_iter().flat_map(|headers| headers.iter());
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into();
+    each.map(|header| (header.key.to_owned(), text(header.value)))
+        .collect()
+}
+
+/// The partition that the Java client would choose: its `murmur2`, written down once more.
+pub(crate) fn java_partition(key: &[u8], partitions: i32) -> i32 {
+    const M: i32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c_u32.cast_signed() ^ key.len() as i32;
+    let (words, rest) = key.as_chunks::<4>();
+    for word in words {
+        let mut k = i32::from_le_bytes(*word).wrapping_mul(M);
+        k ^= (k.cast_unsigned() >> 24).cast_signed();
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    for (nth, byte) in rest.iter().enumerate() {
+        hash ^= i32::from(*byte) << (8 * nth);
+    }
+    if !rest.is_empty() {
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= (hash.cast_unsigned() >> 13).cast_signed();
+    hash = hash.wrapping_mul(M);
+    hash ^= (hash.cast_unsigned() >> 15).cast_signed();
+    (hash & 0x7fff_ffff) % partitions
+}

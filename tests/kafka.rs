@@ -1,0 +1,180 @@
+//! The jobs on a real Kafka answer what the oracle answers; run by `scripts/test-kafka`.
+//!
+//! Caught here: offsets, stamps, keys or headers that a topic changes on the way in or out; a
+//! partition that ends too early or never; letters that lose what they were; results in another
+//! partition than the Java client would choose.
+
+#![cfg(feature = "kafka")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "tests may fail"
+)]
+
+mod broker;
+mod oracle;
+
+#[path = "../dataflows/bid_stats.rs"]
+mod bid_stats;
+#[path = "../dataflows/user_activity.rs"]
+mod user_activity;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anabranch::{DeadLimit, Job, Settings};
+use broker::{Message, Topics, header};
+use oracle::hostile::{self, Plan};
+use oracle::{At, Input, Letter, Params, TopicPart, compare};
+
+/// A record of a letter topic as the oracle says it.
+fn letter(message: &Message) -> Letter {
+    let text = |name: &str| header(message, name).unwrap_or_else(|| panic!("{name}: {message:?}"));
+    let number = |name: &str| header(message, name).map(|text| text.parse::<i64>().unwrap());
+    Letter {
+        at: At::Topic {
+            topic: text("anabranch.topic"),
+            partition: text("anabranch.partition").parse().unwrap(),
+            offset: text("anabranch.offset").parse().unwrap(),
+        },
+        source: text("anabranch.source"),
+        reason: text("anabranch.reason"),
+        event_time: number("anabranch.event-time"),
+        watermark: number("anabranch.watermark"),
+        raw: message.value.clone(),
+        raw_bytes: number("anabranch.raw-bytes").map(i64::unsigned_abs),
+    }
+}
+
+struct Case {
+    job: Job,
+    params: Params,
+    sink: &'static str,
+}
+
+fn cases() -> [Case; 2] {
+    let (bids, activity) = (Params::bid_stats(), Params::user_activity());
+    [
+        Case {
+            job: bid_stats::job(),
+            params: bids,
+            sink: "stats",
+        },
+        Case {
+            job: user_activity::job(),
+            params: activity,
+            sink: "activity",
+        },
+    ]
+}
+
+/// Runs a bounded job from `input`, which lies in a topic, to fresh topics.
+fn hold(topics: &Topics, case: &Case, name: &str, input: &Input, workers: usize) {
+    static RUN: AtomicU32 = AtomicU32::new(0);
+    let run = RUN.fetch_add(1, Ordering::Relaxed);
+    let expected = oracle::run(input, &case.params);
+    let out = ["results", "late", "dead"].map(|kind| format!("{name}-{kind}-{run}"));
+    for topic in &out {
+        topics.create(topic, 3);
+    }
+    let kafka = |topic: &str| format!("kafka:{topic}");
+    let mut settings = Settings::new()
+        .workers(workers)
+        .bootstrap(topics.bootstrap())
+        .bounded(true)
+        .max_dead(DeadLimit::Off)
+        .source_uri(case.params.source(), &kafka(name))
+        .sink_uri(case.sink, &kafka(&out[0]))
+        .sink_uri("late", &kafka(&out[1]))
+        .sink_uri("dead", &kafka(&out[2]));
+    for setting in case.params.settings() {
+        let (key, value) = setting.split_once('=').unwrap();
+        settings = settings.set(key, value);
+    }
+    let summary = case
+        .job
+        .run(settings)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(summary.balances(), "{name}: {summary}");
+    let [results, late, dead] = out.map(|topic| topics.read(&topic));
+    let lines: Vec<_> = results.iter().map(Message::text).collect();
+    compare::results_of(&expected, &lines.join("\n"))
+        .unwrap_or_else(|why| panic!("{name}, {workers} workers: {why}"));
+    for (what, wanted, found) in [
+        ("late", &expected.late, late),
+        ("dead", &expected.dead, dead),
+    ] {
+        let found: Vec<_> = found.iter().map(letter).collect();
+        compare::letters(wanted, &found)
+            .unwrap_or_else(|why| panic!("{name}, {workers} workers: {what}: {why}"));
+    }
+    for message in &results {
+        let key = message.key.as_deref().expect("results have keys");
+        assert_eq!(
+            message.partition,
+            broker::java_partition(key, 3),
+            "{message:?}"
+        );
+    }
+}
+
+fn fill(topics: &Topics, name: &str, input: &Input) {
+    let Input::Topic { partitions, .. } = input else {
+        panic!("not a topic")
+    };
+    topics.create(name, partitions.len().max(1) as i32);
+    for TopicPart { number, records } in partitions {
+        topics.fill(
+            name,
+            *number,
+            records.iter().map(|record| {
+                (
+                    record.timestamp,
+                    record.key.as_deref(),
+                    record.value.as_deref(),
+                )
+            }),
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs a Kafka: scripts/test-kafka"]
+fn hostile_topics_have_one_answer() {
+    let topics = Topics::new();
+    for case in cases() {
+        for seed in 0..3 {
+            let name = topics.fresh(&format!("hostile-{seed}"));
+            let partitions = 1 + seed as usize * 2;
+            let plan = Plan {
+                seed: 300 + seed,
+                partitions,
+                records: 150,
+                huge: seed == 2,
+            };
+            let input = hostile::topic(&plan, &case.params, &name);
+            fill(&topics, &name, &input);
+            for workers in [1, 2, 3] {
+                hold(&topics, &case, &name, &input, workers);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a Kafka: scripts/test-kafka"]
+fn an_empty_topic_ends_at_once() {
+    let topics = Topics::new();
+    for case in cases() {
+        let name = topics.fresh("empty");
+        let part = |number| TopicPart {
+            number,
+            records: Vec::new(),
+        };
+        let input = Input::Topic {
+            name: name.clone(),
+            partitions: vec![part(0), part(1)],
+        };
+        fill(&topics, &name, &input);
+        hold(&topics, &case, &name, &input, 2);
+    }
+}
