@@ -1,0 +1,43 @@
+//! The examples run, and what they assert holds.
+
+#[path = "../examples/own_aggregate.rs"]
+mod own_aggregate;
+#[path = "../examples/own_codec.rs"]
+mod own_codec;
+#[path = "../examples/timely_and_back.rs"]
+mod timely_and_back;
+#[path = "../examples/windows.rs"]
+mod windows;
+
+use anabranch::{Result, testing};
+
+#[test]
+fn windows_over_a_vector() -> Result {
+    windows::main()
+}
+
+#[test]
+fn an_aggregate_of_ones_own() -> Result {
+    own_aggregate::main()
+}
+
+#[test]
+fn a_codec_of_ones_own() -> Result {
+    own_codec::main()
+}
+
+#[test]
+fn timely_and_back() -> Result {
+    timely_and_back::main()
+}
+
+#[test]
+fn what_is_built_on_timely_shows_no_epoch() {
+    let visits = timely_and_back::visits();
+    let lines = visits
+        .each_ref()
+        .map(|lines| lines.iter().map(String::as_str));
+    testing::run(timely_and_back::job())
+        .source("visits", lines)
+        .expect("visitors", timely_and_back::VISITORS);
+}
