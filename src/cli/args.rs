@@ -58,7 +58,7 @@ pub(super) struct RunArguments {
     sink: Vec<(String, String)>,
     /// Every sink that is not bound otherwise is file:DIR/NAME.jsonl
     #[arg(long, value_name = "DIR")]
-    pub(super) output_dir: Option<PathBuf>,
+    output_dir: Option<PathBuf>,
     /// Every port that is not bound otherwise is its default topic on this Kafka
     #[arg(
         short,

@@ -82,11 +82,6 @@ fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
     let guarantee = arguments.guarantee_line();
     let settings = arguments.settings(job.name())?;
     let plan = job.plan(&settings)?;
-    if let Some(dir) = &arguments.output_dir {
-        let about = || format!("folder `{}`", dir.display());
-        let made = std::fs::create_dir_all(dir);
-        made.map_err(|cause| Error::operating(about()).because(cause))?;
-    }
     if !quiet {
         say(&format!(
             "{}: {} workers · {guarantee}",

@@ -40,7 +40,8 @@ pub(super) fn line(metrics: &Metrics, board: &Board, before: Moment, now: Moment
         records => format!(" · {} records to go", grouped(records)),
     };
     format!(
-        "{rate}/s · read {}{backlog} · watermark {} · {} windows open · results {} · late {} · dead {}",
+        "{rate}/s · read {}{backlog} · watermark {} · {} windows open · results {} · late {} \
+         · dead {}",
         grouped(now.read),
         watermark(metrics, board, now.at),
         grouped(metrics.gauge(|worker| &worker.windows_open)),

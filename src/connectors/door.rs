@@ -4,19 +4,20 @@
 //! It decides and stages; the timely operator around it ([`super::reader`]) sends what it staged.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::door_state::{DoorState, records_max};
+use super::judge::Judge;
 use super::pick::{Doing, Partition, Pick, behind, mark, pick};
-use super::{Cut, DeadLimit, Pace, Reader, Tuning};
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Cause, DeadReason, Decode, Event, Letter, Origin, Pieces, Position, Record};
-use crate::observe::{Board, Metrics, PartitionStatus, SourceStatus, Tally, now};
+use super::{Cut, Pace, Reader, Tuning};
+use crate::error::Result;
+use crate::event::{DeadReason, Decode, Record};
+use crate::observe::{Board, Metrics, PartitionStatus, SourceStatus, now};
 use crate::operators::watermark::Known;
 use crate::stream::{Closings, Control};
-use crate::time::watermark::{Mark, Verdict};
+use crate::time::watermark::Mark;
 use crate::time::{Epoch, EventTime, Watermarks, millis};
 
 /// Records asked for at a time.
@@ -65,74 +66,6 @@ pub(crate) struct Door<T> {
     pub(crate) board: Arc<Board>,
     pub(crate) known: Rc<Cell<Known>>,
     pub(crate) state: DoorState<T>,
-}
-
-/// What a door remembers and stages.
-pub(crate) struct DoorState<T> {
-    partitions: Vec<Partition>,
-    epoch: Epoch,
-    /// Records and bytes of the open epoch.
-    records: usize,
-    bytes: usize,
-    records_max: usize,
-    last_cut: Instant,
-    last_post: Option<Instant>,
-    announced: Option<Mark>,
-    pieces: Pieces<T>,
-    tally: Tally,
-    random: Random,
-    /// What partitions had reached at the end of epochs that are still on their way.
-    passing: VecDeque<(Epoch, Vec<(u32, u64)>)>,
-    pub(crate) events: Vec<Event<T>>,
-    pub(crate) late: Vec<Letter>,
-    pub(crate) dead: Vec<Letter>,
-}
-
-impl<T> DoorState<T> {
-    pub(crate) fn new(tuning: &Tuning, id: usize) -> Self {
-        let seed = match (tuning.cut, tuning.jitter) {
-            (Cut::Random(seed), _) | (_, Some(seed)) => seed,
-            _ => 0,
-        };
-        let mut random = Random(seed.wrapping_add(id as u64).wrapping_mul(0x9E37_79B9) | 1);
-        Self {
-            partitions: Vec::new(),
-            epoch: Epoch::FIRST,
-            records: 0,
-            bytes: 0,
-            records_max: records_max(tuning.cut, &mut random),
-            last_cut: now(),
-            last_post: None,
-            announced: None,
-            pieces: Pieces::default(),
-            tally: Tally::default(),
-            random,
-            passing: VecDeque::new(),
-            events: Vec::new(),
-            late: Vec::new(),
-            dead: Vec::new(),
-        }
-    }
-}
-
-/// Just enough randomness for tests to vary cuts.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-}
-
-fn records_max(cut: Cut, random: &mut Random) -> usize {
-    match cut {
-        Cut::Records(records) => records,
-        Cut::Never => usize::MAX,
-        Cut::Random(_) => usize::try_from(random.below(300)).unwrap_or(0) + 1,
-    }
 }
 
 impl<T> Door<T> {
@@ -306,37 +239,6 @@ impl<T> Door<T> {
         Ok(count)
     }
 
-    /// Whether there are too many dead letters.
-    fn check_dead(&self) -> Result {
-        let (metrics, tally) = (&self.metrics, &self.state.tally);
-        if tally.entered + tally.late + tally.idle > 0 && !metrics.is_alive() {
-            metrics.set_alive();
-        }
-        if self.state.dead.is_empty() {
-            return Ok(());
-        }
-        let dead = metrics.dead();
-        let too_many = match self.tuning.dead_limit {
-            DeadLimit::Off => return Ok(()),
-            DeadLimit::AllOfFirstThousand if metrics.is_alive() || dead < 1_000 => return Ok(()),
-            DeadLimit::AllOfFirstThousand => "the first 1,000 records are all".to_owned(),
-            DeadLimit::Count(most) if dead <= most => return Ok(()),
-            DeadLimit::Count(most) => format!("more than {most} records are"),
-            DeadLimit::Percent(most) => {
-                let read = metrics.sum(|worker| &worker.read) + tally.read;
-                #[expect(clippy::cast_precision_loss, reason = "a share of a count")]
-                let share = dead as f64 * 100.0 / read as f64;
-                if read < 1_000 || share <= most {
-                    return Ok(());
-                }
-                format!("more than {most} % of {read} records are")
-            }
-        };
-        let first = self.board.first_dead();
-        let why = format!("{too_many} dead letters (--max-dead); the first is {first}");
-        Err(Error::new(ErrorKind::Limit, why))
-    }
-
     /// Nothing to read now: follow the others, or cut what there is when the tick is due.
     fn rest(&mut self, room: Option<u64>, at_most: Option<Duration>) -> Work {
         let clock = now();
@@ -456,204 +358,5 @@ impl<T> Door<T> {
             last_record: partition.last_record,
         });
         self.status.post(self.worker, partitions);
-    }
-}
-
-/// Judges a batch of one partition.
-struct Judge<'a, T> {
-    partition: &'a mut Partition,
-    rules: Watermarks,
-    closings: &'a [crate::time::Closing],
-    source: u16,
-    port: &'a Arc<str>,
-    time_of: &'a TimeOf<T>,
-    max_ahead: Option<i64>,
-    tally: &'a mut Tally,
-    metrics: &'a Metrics,
-    board: &'a Board,
-    worker: usize,
-    events: &'a mut Vec<Event<T>>,
-    late: &'a mut Vec<Letter>,
-    dead: &'a mut Vec<Letter>,
-}
-
-impl<T> Judge<'_, T> {
-    fn batch(&mut self, records: &[Record<'_>], pieces: &mut Pieces<T>) {
-        let mut good = pieces.good.drain(..).peekable();
-        let mut bad = pieces.bad.drain(..).peekable();
-        let mut several = Vec::new();
-        self.tally.read += records.len() as u64;
-        for (nth, record) in (0u32..).zip(records) {
-            if let Some((_, reason, why)) = bad.next_if(|bad| bad.0 == nth) {
-                while bad.next_if(|bad| bad.0 == nth).is_some() {}
-                while good.next_if(|good| good.0 == nth).is_some() {}
-                self.dies(record, reason, why);
-                continue;
-            }
-            let Some((_, value)) = good.next_if(|good| good.0 == nth) else {
-                self.tally.entered += 1; // it became nothing, on purpose
-                continue;
-            };
-            if good.peek().is_none_or(|good| good.0 != nth) {
-                self.one(record, value);
-                continue;
-            }
-            several.push(value);
-            while let Some((_, value)) = good.next_if(|good| good.0 == nth) {
-                several.push(value);
-            }
-            self.several(record, &mut several);
-        }
-    }
-
-    /// A record that became one value.
-    #[inline]
-    fn one(&mut self, record: &Record<'_>, value: T) {
-        let time = match self.time(record, &value) {
-            Ok(time) => time,
-            Err((reason, why)) => return self.dies(record, reason, why),
-        };
-        let verdict = self
-            .partition
-            .clock
-            .judge_at(time, self.closings, self.rules);
-        self.saw(time);
-        match verdict {
-            Verdict::Enters => {
-                self.tally.entered += 1;
-                self.events.push(Event {
-                    at: self.position(record, time, 0),
-                    value,
-                });
-            }
-            Verdict::Late { reason, watermark } => {
-                self.tally.count_late(reason);
-                self.late.push(self.letter(
-                    record,
-                    Cause::Late {
-                        reason,
-                        event_time: time,
-                        watermark,
-                    },
-                ));
-            }
-        }
-    }
-
-    /// A record that became several values: all are judged by what was before the record, and it
-    /// counts as late only if none of them enters.
-    fn several(&mut self, record: &Record<'_>, values: &mut Vec<T>) {
-        let times: std::result::Result<Vec<_>, _> = values
-            .iter()
-            .map(|value| self.time(record, value))
-            .collect();
-        let times = match times {
-            Ok(times) => times,
-            Err((reason, why)) => {
-                values.clear();
-                return self.dies(record, reason, why);
-            }
-        };
-        let before = self.partition.clock;
-        let (mut entered, mut late) = (false, None);
-        for ((index, value), time) in (0..).zip(values.drain(..)).zip(times) {
-            self.saw(time);
-            match before.judge_at(time, self.closings, self.rules) {
-                Verdict::Enters => {
-                    entered = true;
-                    self.events.push(Event {
-                        at: self.position(record, time, index),
-                        value,
-                    });
-                }
-                Verdict::Late { reason, watermark } => {
-                    late = Some(reason);
-                    let cause = Cause::Late {
-                        reason,
-                        event_time: time,
-                        watermark,
-                    };
-                    self.late.push(self.letter(record, cause));
-                }
-            }
-        }
-        match late {
-            Some(reason) if !entered => self.tally.count_late(reason),
-            _ => self.tally.entered += 1,
-        }
-    }
-
-    #[inline]
-    fn time(
-        &self,
-        record: &Record<'_>,
-        value: &T,
-    ) -> std::result::Result<EventTime, (DeadReason, String)> {
-        let time = (self.time_of)(value, record)?;
-        if !time.is_plausible() {
-            let why = format!(
-                "event time {} ms lies outside years 0 to 9999",
-                time.millis()
-            );
-            return Err((DeadReason::NoEventTime, why));
-        }
-        if let (Some(ahead), Some(stamp)) = (self.max_ahead, record.timestamp)
-            && time > stamp.plus(ahead)
-        {
-            let why = format!("event time {time} is past the record's own stamp {stamp}");
-            return Err((DeadReason::TooFarAhead, why));
-        }
-        Ok(time)
-    }
-
-    #[inline]
-    fn saw(&mut self, time: EventTime) {
-        let clock = &mut self.partition.clock;
-        let first = clock.largest == EventTime::NEVER;
-        let behind = if first {
-            0
-        } else {
-            clock.largest.millis() - time.millis()
-        };
-        self.tally.saw(behind);
-        clock.saw(time);
-    }
-
-    #[inline]
-    fn position(&self, record: &Record<'_>, time: EventTime, index: u64) -> Position {
-        let partition = self.partition.number;
-        Position {
-            time,
-            source: self.source,
-            partition,
-            offset: record.offset,
-            index,
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn dies(&mut self, record: &Record<'_>, reason: DeadReason, error: String) {
-        self.metrics.worker(self.worker).count_dead(reason);
-        self.board.died(|| {
-            let (origin, offset) = (&self.partition.origin, record.offset);
-            let place = match origin {
-                Origin::File(name) => format!("{name}: line {}", offset + 1),
-                _ => format!("{origin}: offset {offset}"),
-            };
-            format!("{}: {place}: {}: {error}", self.port, reason.name())
-        });
-        self.dead
-            .push(self.letter(record, Cause::Dead { reason, error }));
-    }
-
-    fn letter(&self, record: &Record<'_>, cause: Cause) -> Letter {
-        Letter::new(
-            self.port,
-            &self.partition.origin,
-            self.partition.number,
-            record,
-            cause,
-        )
     }
 }

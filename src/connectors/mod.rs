@@ -5,10 +5,13 @@
 //! whole batches. A connector never blocks the worker: what is not there yet is answered with
 //! [`Fetched::Wait`] or [`Written::Full`], and the [`Waker`] says when to ask again.
 
+mod dead_limit;
 mod door;
+mod door_state;
 mod epoch_writer;
 mod file;
 pub mod generator;
+mod judge;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod memory;
@@ -23,13 +26,13 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
+pub use dead_limit::DeadLimit;
 pub use file::{FileSink, FileSource};
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaOptions, KafkaSink, KafkaSource, TopicLimits};
 pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;
-pub use plugs::DeadLimit;
 pub(crate) use plugs::{Cut, Plugs, Tuning};
 pub use reader::{ToEventTime, Undecoded};
 pub use stdio::{StderrSink, StdinSource, StdoutSink};

@@ -4,22 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Pace, Sink, Source};
+use super::{DeadLimit, Pace, Sink, Source};
 use crate::stream::Context;
-
-/// How many dead letters are too many.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum DeadLimit {
-    /// When the first 1,000 records are all dead letters.
-    #[default]
-    AllOfFirstThousand,
-    /// More than so many.
-    Count(u64),
-    /// More than this share of 100, from the thousandth record on.
-    Percent(f64),
-    /// None.
-    Off,
-}
 
 /// How a door cuts its input into epochs. A cut must never show in the output: tests vary it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

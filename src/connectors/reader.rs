@@ -14,7 +14,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::door::{Door, DoorState, TimeOf, Work};
+use super::door::{Door, TimeOf, Work};
+use super::door_state::DoorState;
 use super::{Fetched, Found, Plugs, Reader, Share, Waker, writer};
 use crate::error::Result;
 use crate::event::{DeadReason, Event, Letter, Record, each_record, json};

@@ -1,6 +1,7 @@
 //! A plan: settings that were held against what the job declares. Nothing invalid travels further.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::settings::Settings;
@@ -15,6 +16,8 @@ pub(crate) struct Plan {
     /// In the order of the job's ports.
     pub(crate) sources: Vec<Arc<dyn Source>>,
     pub(crate) sinks: Vec<Arc<dyn Sink>>,
+    /// Made at the start, if it is not there.
+    pub(crate) output_dir: Option<PathBuf>,
     pub(crate) params: Arc<BTreeMap<String, String>>,
     pub(crate) tuning: Tuning,
     pub(crate) round_trip: bool,
@@ -54,6 +57,7 @@ impl Plan {
             workers,
             sources,
             sinks,
+            output_dir: settings.output_dir.clone(),
             params,
             tuning,
             round_trip: settings.round_trip,

@@ -49,6 +49,10 @@ pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
     for source in &plan.sources {
         source.prepare()?;
     }
+    if let Some(dir) = &plan.output_dir {
+        let about = || format!("folder `{}` cannot be made", dir.display());
+        std::fs::create_dir_all(dir).map_err(|why| Error::operating(about()).because(why))?;
+    }
     for sink in &plan.sinks {
         sink.prepare()?;
     }

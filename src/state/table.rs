@@ -13,7 +13,7 @@ use super::State;
 const BLOCK: usize = 1024;
 /// A table beyond this many entries divides its index, so that no growth step takes long: at ten
 /// million entries a step rehashes 160,000 index words, about a millisecond.
-const DIVIDE_AT: usize = 16_384;
+const DIVIDE_AT: usize = 65_536;
 const PARTS: usize = 64;
 
 #[derive(Clone, Debug)]
