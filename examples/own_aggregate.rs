@@ -53,6 +53,7 @@ impl Aggregate<Request> for Percentile {
 }
 
 fn slowness(flow: &Flow<'_>) -> Result {
+    let size = flow.param("size", Duration::from_secs(10), "length of a window")?;
     flow.source::<Request>("requests")
         .json()
         .event_time(
@@ -60,7 +61,7 @@ fn slowness(flow: &Flow<'_>) -> Result {
             Watermarks::lag(Duration::from_secs(1)),
         )
         .key_by_ref(|request| request.path.as_str())
-        .window(Tumbling::of(Duration::from_secs(10)))
+        .window(Tumbling::of(size))
         .aggregate(|a| {
             (
                 a.custom(Percentile(50)),
@@ -70,7 +71,7 @@ fn slowness(flow: &Flow<'_>) -> Result {
         })
         .emit_final()
         .map(|w| (w.key, w.window.start, w.value))
-        .sink("slowness", |s| s.json());
+        .sink("slowness", |s| s.json().key_ref(|row| row.0.as_str()));
     Ok(())
 }
 

@@ -27,6 +27,7 @@ fn reading(record: &Record<'_>) -> Result<Reading, String> {
 }
 
 fn climate(flow: &Flow<'_>) -> Result {
+    let size = flow.param("size", Duration::from_mins(1), "length of a window")?;
     flow.source::<Reading>("readings")
         .decode(reading)
         .event_time(
@@ -34,7 +35,7 @@ fn climate(flow: &Flow<'_>) -> Result {
             Watermarks::lag(Duration::from_secs(1)),
         )
         .key_by_ref(|reading| reading.sensor.as_str())
-        .window(Tumbling::of(Duration::from_mins(1)))
+        .window(Tumbling::of(size))
         .aggregate(|a| {
             (
                 a.sum(|reading| reading.degrees),
@@ -43,7 +44,7 @@ fn climate(flow: &Flow<'_>) -> Result {
         })
         .emit_final()
         .map(|w| (w.key, w.window.start, w.value))
-        .sink("climate", |s| s.json());
+        .sink("climate", |s| s.json().key_ref(|row| row.0.as_str()));
     Ok(())
 }
 

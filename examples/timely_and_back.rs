@@ -27,9 +27,7 @@ struct Visit {
 }
 
 /// One visit of each user to each page in each minute, at the minute's last millisecond.
-fn first_visits<'scope>(
-    visits: StreamVec<'scope, Epoch, Event<Visit>>,
-) -> StreamVec<'scope, Epoch, Event<Visit>> {
+fn first_visits(visits: StreamVec<'_, Epoch, Event<Visit>>) -> StreamVec<'_, Epoch, Event<Visit>> {
     let updates = visits.unary::<Builder<_>, _, _, _>(Pipeline, "updates", |_, _| {
         |input, output| {
             input.for_each_time(|time, batches| {
@@ -57,16 +55,21 @@ fn first_visits<'scope>(
 }
 
 fn visitors(flow: &Flow<'_>) -> Result {
+    let lag = flow.param(
+        "lag",
+        Duration::from_secs(5),
+        "how far out of order visits may come",
+    )?;
     flow.source::<Visit>("visits")
         .json()
-        .event_time(|visit| visit.at, Watermarks::lag(Duration::from_secs(5)))
+        .event_time(|visit| visit.at, Watermarks::lag(lag))
         .timely(first_visits)
         .key_by_ref(|visit| visit.page.as_str())
         .window(Tumbling::of(Duration::from_mins(1)))
         .aggregate(|a| a.count())
         .emit_final()
         .map(|w| (w.key, w.window.start, w.value))
-        .sink("visitors", |s| s.json());
+        .sink("visitors", |s| s.json().key_ref(|row| row.0.as_str()));
     Ok(())
 }
 

@@ -11,23 +11,25 @@ struct Order {
 }
 
 fn per_minute(flow: &Flow<'_>) -> Result {
+    let lag = flow.param(
+        "lag",
+        Duration::from_secs(5),
+        "how far out of order orders may come",
+    )?;
     flow.source::<Order>("orders")
         .json()
-        .event_time(
-            |order| order.placed_at,
-            Watermarks::lag(Duration::from_secs(5)),
-        )
+        .event_time(|order| order.placed_at, Watermarks::lag(lag))
         .key_by_ref(|order| order.customer.as_str())
         .window(Tumbling::of(Duration::from_mins(1)))
         .aggregate(|a| (a.count(), a.sum(|order| order.amount)))
         .emit_final()
         .map(|w| (w.key, w.window.start, w.value.0, w.value.1))
-        .sink("per_minute", |s| s.json());
+        .sink("per_minute", |s| s.json().key_ref(|row| row.0.as_str()));
     Ok(())
 }
 
 pub(crate) fn main() -> Result {
-    // One partition; the last order but one comes out of order, the last one too late.
+    // One partition; the fourth order comes out of order, and the last one too late.
     let orders = vec![
         r#"{"customer":"ada","amount":30,"placed_at":1000}"#,
         r#"{"customer":"bob","amount":5,"placed_at":59999}"#,

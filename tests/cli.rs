@@ -130,6 +130,23 @@ fn every_port_is_bound_once_and_to_a_place_of_its_own() {
 }
 
 #[test]
+#[ignore = "places are compared as they are spelled, and only among sinks"]
+fn one_place_under_two_names_is_one_place() {
+    let folder = folder();
+    let before = text(folder.path(), "bids.jsonl");
+    let dead = ["--sink", "dead=null:"];
+    for sinks in [
+        ["--sink", "stats=file:a", "--sink", "late=file:./a"],
+        ["--sink", "stats=file:bids.jsonl", "--sink", "late=null:"],
+    ] {
+        let source = ["--source", "bids=file:bids.jsonl"];
+        let all = [&source[..], &sinks, &dead].concat();
+        refused(folder.path(), &all, 2, &["bound to"]);
+    }
+    assert_eq!(text(folder.path(), "bids.jsonl"), before);
+}
+
+#[test]
 fn input_that_is_not_there_ends_with_1_and_leaves_no_output() {
     let folder = folder();
     fs::create_dir(folder.path().join("none")).unwrap();
@@ -297,6 +314,24 @@ fn too_many_dead_letters_end_with_5_and_quote_the_first() {
     fs::write(&path, bid(1, 1, 1) + "?\n").unwrap();
     assert_eq!(limited(&["--max-dead", "0"]).code, 5);
     assert_eq!(limited(&["--max-dead", "1"]).code, 0);
+}
+
+#[test]
+#[ignore = "the limit is looked at only behind each batch"]
+fn a_good_record_behind_the_first_thousand_dead_ones_changes_nothing() {
+    let folder = folder();
+    let path = folder.path().join("bids.jsonl");
+    fs::write(&path, "?\n".repeat(1_000) + &bid(1, 1, 1)).unwrap();
+    let ended = run("bid_stats", folder.path(), &to_stdout(&[]));
+    assert_eq!(ended.code, 5, "{}", ended.said());
+    fs::write(&path, "?\n".repeat(500)).unwrap();
+    let ended = run("bid_stats", folder.path(), &to_stdout(&["--max-dead=5%"]));
+    assert_eq!(
+        ended.code,
+        5,
+        "at its end a short run counts whole: {}",
+        ended.said()
+    );
 }
 
 #[test]
