@@ -1,5 +1,13 @@
 //! Anabranch: stream processing on timely dataflow.
 #![doc = include_str!("../docs/crate.md")]
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "only the command line reports and describes"
+    )
+)]
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -20,8 +28,8 @@ pub use error::{Error, ErrorKind, Result, Retry};
 pub use job::Job;
 pub use observe::Summary;
 pub use operators::{
-    Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold, Ids,
-    IntSum, Last, Max, Min, Number, Sum, Windowed,
+    Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, Events, ExactSum, Extreme, First, Fold,
+    Ids, IntSum, Last, Max, Min, Number, Sum, Windowed,
 };
 pub use runtime::Settings;
 pub use state::{StableHasher, State, stable_hash};

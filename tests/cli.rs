@@ -130,7 +130,6 @@ fn every_port_is_bound_once_and_to_a_place_of_its_own() {
 }
 
 #[test]
-#[ignore = "places are compared as they are spelled, and only among sinks"]
 fn one_place_under_two_names_is_one_place() {
     let folder = folder();
     let before = text(folder.path(), "bids.jsonl");
@@ -317,7 +316,6 @@ fn too_many_dead_letters_end_with_5_and_quote_the_first() {
 }
 
 #[test]
-#[ignore = "the limit is looked at only behind each batch"]
 fn a_good_record_behind_the_first_thousand_dead_ones_changes_nothing() {
     let folder = folder();
     let path = folder.path().join("bids.jsonl");
@@ -431,7 +429,6 @@ fn a_bounded_run_cut_short_by_a_signal_leaves_nothing_under_its_final_name() {
 }
 
 #[test]
-#[ignore = "a run that is stopped still waits until its sinks have taken what was encoded"]
 fn a_bounded_run_whose_output_nobody_takes_ends_at_a_signal() {
     let folder = folder();
     // A result for each bid: far more than pipes, buffers and epochs in flight hold.
@@ -491,7 +488,6 @@ fn what_dedup_holds_when_a_stream_is_closed_is_told_as_held() {
 }
 
 #[test]
-#[ignore = "standard input counts as a source that grows, so its end does not end the run yet"]
 fn at_the_end_of_standard_input_all_windows_fire() {
     let folder = tempdir().unwrap();
     let mut running = on_stdin(folder.path());

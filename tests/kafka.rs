@@ -8,6 +8,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     reason = "tests may fail"
 )]
 
@@ -143,7 +144,7 @@ fn hostile_topics_have_one_answer() {
     let topics = Topics::new();
     for case in cases() {
         for seed in 0..3 {
-            let name = topics.fresh(&format!("hostile-{seed}"));
+            let name = Topics::fresh(&format!("hostile-{seed}"));
             let partitions = 1 + seed as usize * 2;
             let plan = Plan {
                 seed: 300 + seed,
@@ -165,7 +166,7 @@ fn hostile_topics_have_one_answer() {
 fn an_empty_topic_ends_at_once() {
     let topics = Topics::new();
     for case in cases() {
-        let name = topics.fresh("empty");
+        let name = Topics::fresh("empty");
         let part = |number| TopicPart {
             number,
             records: Vec::new(),

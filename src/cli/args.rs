@@ -10,13 +10,9 @@ use crate::error::{Error, Result};
 use crate::runtime::Settings;
 use crate::time::{EventTime, rfc3339};
 
-const EXAMPLE: &str = "Example:
-  JOB --source bids=file:bids.jsonl --output-dir out
-  JOB --bootstrap 127.0.0.1:9092 --bounded --workers 2 --set lag=5s";
-
 /// Runs a dataflow on files or on Kafka.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLE, args_conflicts_with_subcommands = true, term_width = 100)]
+#[command(version, args_conflicts_with_subcommands = true, term_width = 100)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use clap::Parser;
 use clap::error::ErrorKind as ClapError;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
@@ -36,7 +36,17 @@ pub fn run(job: Job) -> ExitCode {
 
 /// As [`run`], with arguments of one's own; the first is the program's name.
 pub fn run_with(job: &Job, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let name = job.name().to_owned();
+    let example = format!(
+        "Examples:\n  {name} --source NAME=file:input.jsonl --output-dir out\n  \
+         {name} --bootstrap 127.0.0.1:9092 --bounded --workers 2 --set lag=5s"
+    );
+    let command = Arguments::command()
+        .name(name.clone())
+        .bin_name(name)
+        .after_help(example);
+    let parsed = command.try_get_matches_from(arguments);
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };

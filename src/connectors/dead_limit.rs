@@ -2,6 +2,7 @@
 
 use super::door::Door;
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{Board, Summary};
 
 /// How many dead letters are too many.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,31 +22,46 @@ impl<T> Door<T> {
     /// Whether there are too many dead letters.
     pub(super) fn check_dead(&self) -> Result {
         let (metrics, tally) = (&self.metrics, &self.state.tally);
-        if tally.entered + tally.late + tally.idle > 0 && !metrics.is_alive() {
-            metrics.set_alive();
-        }
         if self.state.dead.is_empty() {
             return Ok(());
         }
         let dead = metrics.dead();
         let too_many = match self.tuning.dead_limit {
             DeadLimit::Off => return Ok(()),
-            DeadLimit::AllOfFirstThousand if metrics.is_alive() || dead < 1_000 => return Ok(()),
+            DeadLimit::AllOfFirstThousand if !metrics.is_condemned() => return Ok(()),
             DeadLimit::AllOfFirstThousand => "the first 1,000 records are all".to_owned(),
             DeadLimit::Count(most) if dead <= most => return Ok(()),
             DeadLimit::Count(most) => format!("more than {most} records are"),
             DeadLimit::Percent(most) => {
                 let read = metrics.sum(|worker| &worker.read) + tally.read;
-                #[expect(clippy::cast_precision_loss, reason = "a share of a count")]
-                let share = dead as f64 * 100.0 / read as f64;
-                if read < 1_000 || share <= most {
+                if read < 1_000 || share(dead, read) <= most {
                     return Ok(());
                 }
                 format!("more than {most} % of {read} records are")
             }
         };
-        let first = self.board.first_dead();
-        let why = format!("{too_many} dead letters (--max-dead); the first is {first}");
-        Err(Error::new(ErrorKind::Limit, why))
+        Err(exceeded(&too_many, &self.board))
     }
+}
+
+/// Whether there were too many dead letters in a run that has ended, however short it was.
+pub(crate) fn check_dead_share(limit: DeadLimit, summary: &Summary, board: &Board) -> Result {
+    match limit {
+        DeadLimit::Percent(most) if share(summary.dead, summary.read.max(1)) > most => {
+            let too_many = format!("more than {most} % of {} records are", summary.read);
+            Err(exceeded(&too_many, board))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of a count")]
+fn share(dead: u64, read: u64) -> f64 {
+    dead as f64 * 100.0 / read as f64
+}
+
+fn exceeded(too_many: &str, board: &Board) -> Error {
+    let first = board.first_dead();
+    let why = format!("{too_many} dead letters (--max-dead); the first is {first}");
+    Error::new(ErrorKind::Limit, why)
 }

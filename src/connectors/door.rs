@@ -44,6 +44,17 @@ pub(crate) enum Work {
     Stop,
 }
 
+impl Work {
+    /// The mark that is to be sent.
+    pub(crate) fn mark(self) -> Option<Mark> {
+        match self {
+            Self::Cut(_, mark) => mark,
+            Self::End(mark) => Some(mark),
+            Self::Staged | Self::Wait(_) | Self::Stop => None,
+        }
+    }
+}
+
 /// Everything a door is made of.
 pub(crate) struct Door<T> {
     /// Its number among all doors of the job, and its worker and source.
@@ -220,6 +231,7 @@ impl<T> Door<T> {
             max_ahead: self.tuning.max_ahead.map(millis),
             tally: &mut state.tally,
             metrics: &self.metrics,
+            alive: self.metrics.is_alive(),
             board: &self.board,
             worker: self.worker,
             events: &mut state.events,

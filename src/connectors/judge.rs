@@ -20,6 +20,8 @@ pub(super) struct Judge<'a, T> {
     pub(super) max_ahead: Option<i64>,
     pub(super) tally: &'a mut Tally,
     pub(super) metrics: &'a Metrics,
+    /// Whether some record was no dead letter.
+    pub(super) alive: bool,
     pub(super) board: &'a Board,
     pub(super) worker: usize,
     pub(super) events: &'a mut Vec<Event<T>>,
@@ -158,6 +160,10 @@ impl<T> Judge<'_, T> {
 
     #[inline]
     fn saw(&mut self, time: EventTime) {
+        if !self.alive {
+            self.alive = true;
+            self.metrics.set_alive();
+        }
         let clock = &mut self.partition.clock;
         let first = clock.largest == EventTime::NEVER;
         let behind = if first {
@@ -185,6 +191,9 @@ impl<T> Judge<'_, T> {
     #[inline(never)]
     fn dies(&mut self, record: &Record<'_>, reason: DeadReason, error: String) {
         self.metrics.worker(self.worker).count_dead(reason);
+        if !self.alive {
+            self.metrics.died_first();
+        }
         self.board.died(|| {
             let (origin, offset) = (&self.partition.origin, record.offset);
             let place = match origin {

@@ -20,6 +20,8 @@ mod pace;
 mod pick;
 mod plugs;
 mod reader;
+mod source_port;
+mod stamp;
 mod stdio;
 mod writer;
 
@@ -27,6 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use dead_limit::DeadLimit;
+pub(crate) use dead_limit::check_dead_share;
 pub use file::{FileSink, FileSource};
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaOptions, KafkaSink, KafkaSource, TopicLimits};
@@ -34,7 +37,8 @@ pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;
 pub(crate) use plugs::{Cut, Plugs, Tuning};
-pub use reader::{ToEventTime, Undecoded};
+pub use source_port::Undecoded;
+pub use stamp::ToEventTime;
 pub use stdio::{StderrSink, StdinSource, StdoutSink};
 pub(crate) use writer::write_letters;
 pub use writer::{SinkFormat, SinkPort, ToKey};
@@ -92,6 +96,12 @@ pub trait Source: Send + Sync {
     /// Where it reads, for messages: `file:in.jsonl`, `kafka:bids`.
     fn describe(&self) -> String;
 
+    /// The place that it reads, by one name however it is spelled; nothing may write there, and some
+    /// places cannot be read twice. `None`: a place of its own.
+    fn place(&self) -> Option<String> {
+        None
+    }
+
     /// Whether every partition ends; a live source is idle at times but has no end.
     fn bounded(&self) -> bool;
 
@@ -143,7 +153,8 @@ pub enum Fetched {
     /// Nothing there now; the waker will be called when there is.
     Wait,
     /// Nothing there now, and everything that the log held at the last look was given: the last
-    /// end-of-partition mark equals the log's known end. The waker will be called when there is more.
+    /// end-of-partition mark equals the log's known end. The waker will be called when there is
+    /// more.
     CaughtUp,
     /// The end: nothing will ever come again.
     End,
@@ -255,6 +266,12 @@ pub enum Style {
 pub trait Sink: Send + Sync {
     /// Where it writes, for messages.
     fn describe(&self) -> String;
+
+    /// The place that it writes, by one name however it is spelled; two sinks at one place would mix
+    /// or replace each other's results. `None`: a place of its own.
+    fn place(&self) -> Option<String> {
+        None
+    }
 
     /// Lines or records.
     fn style(&self) -> Style;

@@ -302,34 +302,35 @@ mod tests {
         );
     }
 
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Id(i64);
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum Shape {
+        Dot,
+        Circle(f64),
+        Line(i8, i8),
+        Box { w: u8 },
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct All<'a> {
+        #[serde(borrow)]
+        text: &'a str,
+        owned: String,
+        letter: char,
+        id: Id,
+        big: i128,
+        float: f64,
+        zero: f64,
+        half: f32,
+        maybe: Option<i64>,
+        absent: Option<i64>,
+        pair: (i64, bool),
+        shapes: Vec<Shape>,
+        by_id: BTreeMap<i64, bool>,
+    }
+
     #[test]
     fn decodes_what_serde_can_describe() {
-        #[derive(Debug, PartialEq, Deserialize)]
-        struct Id(i64);
-        #[derive(Debug, PartialEq, Deserialize)]
-        enum Shape {
-            Dot,
-            Circle(f64),
-            Line(i8, i8),
-            Box { w: u8 },
-        }
-        #[derive(Debug, PartialEq, Deserialize)]
-        struct All<'a> {
-            #[serde(borrow)]
-            text: &'a str,
-            owned: String,
-            letter: char,
-            id: Id,
-            big: i128,
-            float: f64,
-            zero: f64,
-            half: f32,
-            maybe: Option<i64>,
-            absent: Option<i64>,
-            pair: (i64, bool),
-            shapes: Vec<Shape>,
-            by_id: BTreeMap<i64, bool>,
-        }
         let text = r#"{"text":"plain","owned":"a\n\ud83d\ude00b","letter":"é","id":7,
             "big":-170141183460469231731687303715884105728,"float":12,"zero":-0,"half":0.1,
             "maybe":null,"pair":[1,true],"by_id":{"-3":true,"5":false},
@@ -359,6 +360,10 @@ mod tests {
         ];
         assert_eq!(all.shapes, shapes);
         assert_eq!(all.by_id, BTreeMap::from([(-3, true), (5, false)]));
+    }
+
+    #[test]
+    fn a_variant_is_one_field_of_the_right_shape() {
         for wrong in [
             r#"{"s":{"Circle":1,"Dot":null}}"#,
             r#"{"s":{"Line":[1,2,3]}}"#,

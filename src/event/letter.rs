@@ -310,7 +310,10 @@ mod tests {
     fn a_dead_letter_keeps_its_text_and_its_place() {
         assert_eq!(
             line(&letter(b"{\"a\":", dead(DeadReason::Decode))),
-            r#"{"source":"bids","file":"in.jsonl","line":7,"reason":"decode","error":"why","raw":"{\"a\":"}"#
+            concat!(
+                r#"{"source":"bids","file":"in.jsonl","line":7,"reason":"decode","#,
+                r#""error":"why","raw":"{\"a\":"}"#
+            )
         );
     }
 
@@ -346,7 +349,10 @@ mod tests {
         };
         assert_eq!(
             line(&letter(b"{\"a\":\n1}", cause)),
-            r#"{"source":"bids","file":"in.jsonl","line":7,"reason":"late","event_time":5,"watermark":9,"event":{"a": 1}}"#
+            concat!(
+                r#"{"source":"bids","file":"in.jsonl","line":7,"reason":"late","#,
+                r#""event_time":5,"watermark":9,"event":{"a": 1}}"#
+            )
         );
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     largest: AtomicI64,
     /// A record was read that is no dead letter.
     alive: AtomicBool,
+    /// The first thousand records were all dead letters.
+    condemned: AtomicBool,
 }
 
 /// The counters of one worker.
@@ -81,11 +83,23 @@ impl Metrics {
             workers: (0..workers).map(|_| WorkerMetrics::new()).collect(),
             largest: AtomicI64::new(EventTime::NEVER.millis()),
             alive: AtomicBool::new(false),
+            condemned: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Relaxed)
+    }
+
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.condemned.load(Relaxed)
+    }
+
+    /// A record died, and none had lived when this one was read.
+    pub(crate) fn died_first(&self) {
+        if !self.is_alive() && self.dead() >= 1_000 {
+            self.condemned.store(true, Relaxed);
+        }
     }
 
     pub(crate) fn set_alive(&self) {

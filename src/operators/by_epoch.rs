@@ -7,9 +7,10 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::{Capability, Operator};
+use timely::progress::frontier::MutableAntichain;
 
 use crate::state::{State, codec};
-use crate::stream::{Context, Running};
+use crate::stream::{Context, Running, Shared};
 use crate::time::{Epoch, Progress};
 
 /// Records and results that one activation handles before it lets others run: a few milliseconds
@@ -32,10 +33,6 @@ pub(crate) trait ByEpoch {
     /// The current epoch is complete, and `progress` holds at its end. Appends results to `out`
     /// until about `room` are there; returns whether there are more, and is then called again.
     fn advance(&mut self, progress: Progress, room: usize, out: &mut Vec<Self::Out>) -> bool;
-
-    /// The input has ended or the run is stopped: what is still held will not leave. Tells the
-    /// counters.
-    fn end(&mut self) {}
 }
 
 struct Stash<In> {
@@ -44,12 +41,111 @@ struct Stash<In> {
     progress: Option<Progress>,
 }
 
-impl<In> Stash<In> {
-    fn new(capability: Capability<Epoch>) -> Self {
-        Self {
-            capability,
+/// Why an activation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// There is nothing to do until something comes.
+    Done,
+    /// There is more to do, but others come first.
+    Again,
+    /// There is more to do when the sinks of this worker have room.
+    Full,
+}
+
+/// Epochs on their way through an operator.
+struct Epochs<L: ByEpoch> {
+    shared: Rc<Shared>,
+    logic: L,
+    open: BTreeMap<Epoch, Stash<L::In>>,
+    now: Progress,
+    out: Vec<L::Out>,
+    /// Records and results of this activation.
+    work: usize,
+}
+
+impl<L: ByEpoch> Epochs<L> {
+    fn stash(
+        &mut self,
+        epoch: Epoch,
+        capability: impl FnOnce() -> Capability<Epoch>,
+    ) -> &mut Stash<L::In> {
+        let fresh = || Stash {
+            capability: capability(),
             batches: VecDeque::new(),
             progress: None,
+        };
+        self.open.entry(epoch).or_insert_with(fresh)
+    }
+
+    /// Applies and completes epochs in their order, as far as the two frontiers allow and as long
+    /// as it may work. `give` sends what it has emitted.
+    fn run(
+        &mut self,
+        frontiers: [&MutableAntichain<Epoch>; 2],
+        mut give: impl FnMut(&Capability<Epoch>, &mut Vec<L::Out>),
+    ) -> Turn {
+        self.work = 0;
+        while let Some((&epoch, stash)) = self.open.first_key_value() {
+            // Applying it while an earlier one may still come would make the state no cut.
+            if frontiers.iter().any(|frontier| frontier.less_than(&epoch)) {
+                break;
+            }
+            let capability = stash.capability.clone();
+            let mut give = |out: &mut Vec<L::Out>| give(&capability, out);
+            let applied = self.apply(epoch, &mut give);
+            if applied != Turn::Done {
+                return applied;
+            }
+            if frontiers.iter().any(|frontier| frontier.less_equal(&epoch)) {
+                break;
+            }
+            let completed = self.complete(epoch, &mut give);
+            if completed != Turn::Done {
+                return completed;
+            }
+            self.open.remove(&epoch);
+        }
+        Turn::Done
+    }
+
+    fn apply(&mut self, epoch: Epoch, give: &mut impl FnMut(&mut Vec<L::Out>)) -> Turn {
+        let stash = self.open.get_mut(&epoch).expect("the epoch is open");
+        while let Some(mut records) = stash.batches.pop_front() {
+            self.work += records.len();
+            if self.shared.round_trip {
+                records = records.iter().map(through_codec).collect();
+            }
+            self.logic.apply(&mut records, &mut self.out);
+            if !self.out.is_empty() {
+                give(&mut self.out);
+                self.out.clear(); // a recycled vector may still hold what it held
+            }
+            if self.work > WORK_MAX {
+                return Turn::Again;
+            }
+        }
+        Turn::Done
+    }
+
+    fn complete(&mut self, epoch: Epoch, give: &mut impl FnMut(&mut Vec<L::Out>)) -> Turn {
+        let stash = self.open.get_mut(&epoch).expect("the epoch is open");
+        self.now = stash.progress.unwrap_or(self.now);
+        loop {
+            if self.shared.pressure.is_high() {
+                return Turn::Full;
+            }
+            let more = self.logic.advance(self.now, ROOM, &mut self.out);
+            self.work += self.out.len();
+            if !self.out.is_empty() {
+                give(&mut self.out);
+                self.out.clear();
+            }
+            if !more {
+                return Turn::Done;
+            }
+            if self.work > WORK_MAX {
+                return Turn::Again;
+            }
         }
     }
 }
@@ -66,90 +162,50 @@ pub(crate) fn by_epoch<'scope, L, P>(
     progress: StreamVec<'scope, Epoch, Progress>,
     pact: P,
     name: &'static str,
-    mut logic: L,
+    logic: L,
 ) -> StreamVec<'scope, Epoch, L::Out>
 where
     L: ByEpoch + 'static,
     P: ParallelizationContract<Epoch, Vec<L::In>>,
 {
-    let scope = cx.scope;
-    let shared = Rc::clone(&cx.shared);
+    let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
+    let start = Progress::START;
     data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(
         progress,
         pact,
         Pipeline,
         name,
-        |_, info| {
+        move |_, info| {
             let activator = scope.activator_for(info.address);
-            let mut open: BTreeMap<Epoch, Stash<L::In>> = BTreeMap::new();
-            let mut now = Progress::START;
-            let mut out = Vec::new();
+            let (open, out) = (BTreeMap::new(), Vec::new());
+            let mut epochs = Epochs {
+                shared,
+                logic,
+                open,
+                now: start,
+                out,
+                work: 0,
+            };
             move |(data, data_frontier), (marks, marks_frontier), output| {
                 Running::set(name);
+                let port = output.output_index();
                 data.for_each_time(|time, batches| {
-                    let stash = open
-                        .entry(*time.time())
-                        .or_insert_with(|| Stash::new(time.retain(output.output_index())));
+                    let stash = epochs.stash(*time.time(), || time.retain(port));
                     stash.batches.extend(batches.map(std::mem::take));
                 });
                 marks.for_each_time(|time, batches| {
-                    let stash = open
-                        .entry(*time.time())
-                        .or_insert_with(|| Stash::new(time.retain(output.output_index())));
-                    stash.progress = batches
-                        .flat_map(|batch| batch.drain(..))
-                        .last()
-                        .or(stash.progress);
+                    let stash = epochs.stash(*time.time(), || time.retain(port));
+                    let last = batches.flat_map(|batch| batch.drain(..)).last();
+                    stash.progress = last.or(stash.progress);
                 });
-                let mut work = 0;
-                while let Some(mut first) = open.first_entry() {
-                    let epoch = *first.key();
-                    // Applying it while an earlier one may still come would make the state no cut.
-                    if data_frontier.less_than(&epoch) || marks_frontier.less_than(&epoch) {
-                        break;
-                    }
-                    let stash = first.get_mut();
-                    let mut session = output.session(&stash.capability);
-                    while let Some(mut records) = stash.batches.pop_front() {
-                        work += records.len();
-                        if shared.round_trip {
-                            records = records.iter().map(through_codec).collect();
-                        }
-                        logic.apply(&mut records, &mut out);
-                        session.give_container(&mut out);
-                        out.clear(); // a recycled vector may still hold what it held
-                        if work > WORK_MAX {
-                            activator.activate();
-                            return;
-                        }
-                    }
-                    if data_frontier.less_equal(&epoch) || marks_frontier.less_equal(&epoch) {
-                        break;
-                    }
-                    now = stash.progress.unwrap_or(now);
-                    loop {
-                        if shared.pressure.is_high() {
-                            shared.pressure.wait(activator.clone());
-                            stash.progress = Some(now);
-                            return;
-                        }
-                        let more = logic.advance(now, ROOM, &mut out);
-                        work += out.len();
-                        session.give_container(&mut out);
-                        out.clear();
-                        if !more {
-                            break;
-                        }
-                        if work > WORK_MAX {
-                            activator.activate();
-                            return;
-                        }
-                    }
-                    drop(session);
-                    first.remove();
-                }
-                if data_frontier.is_empty() && marks_frontier.is_empty() && open.is_empty() {
-                    logic.end();
+                let frontiers = [data_frontier, marks_frontier];
+                let give = |capability: &Capability<Epoch>, out: &mut Vec<L::Out>| {
+                    output.session(capability).give_container(out);
+                };
+                match epochs.run(frontiers, give) {
+                    Turn::Done => {}
+                    Turn::Again => activator.activate(),
+                    Turn::Full => epochs.shared.pressure.wait(activator.clone()),
                 }
             }
         },

@@ -19,6 +19,7 @@ mod window;
 
 pub(crate) use by_epoch::{ByEpoch, by_epoch};
 pub use dedup::Ids;
+pub use timely::Events;
 pub use window::{
     Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold, IntSum,
     Last, Max, Min, Number, Sum, Windowed,

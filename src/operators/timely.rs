@@ -9,6 +9,9 @@ use crate::state::State;
 use crate::stream::EventStream;
 use crate::time::Epoch;
 
+/// Events as a timely stream.
+pub type Events<'scope, T> = StreamVec<'scope, Epoch, Event<T>>;
+
 impl<'scope, T: State> EventStream<'scope, T> {
     /// Hands the events to `build` as a timely stream, and goes on with the timely stream that it
     /// gives back: any timely or differential operator may stand between.
@@ -20,7 +23,7 @@ impl<'scope, T: State> EventStream<'scope, T> {
     /// event came in is not the log's. State in there is not the engine's to keep.
     pub fn timely<U: State>(
         self,
-        build: impl FnOnce(StreamVec<'scope, Epoch, Event<T>>) -> StreamVec<'scope, Epoch, Event<U>>,
+        build: impl FnOnce(Events<'scope, T>) -> Events<'scope, U>,
     ) -> EventStream<'scope, U> {
         self.cx.step("timely");
         EventStream {

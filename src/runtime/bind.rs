@@ -64,22 +64,34 @@ pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) ->
             unbound.join(" ")
         )));
     }
-    check_distinct(&sinks)?;
+    check_places(&sources, &sinks)?;
     Ok((sources, sinks))
 }
 
-/// Two sinks that write to the same place would mix their lines, or replace each other.
-fn check_distinct(sinks: &[Arc<dyn Sink>]) -> Result {
-    let shared = |name: &str| name.starts_with("file:") || name.starts_with("kafka:");
-    let mut names: Vec<_> = sinks.iter().map(|sink| sink.describe()).collect();
-    names.sort_unstable();
-    match names
-        .windows(2)
-        .find(|pair| pair[0] == pair[1] && shared(&pair[0]))
-    {
-        Some(pair) => Err(Error::usage(format!("two sinks are bound to {}", pair[0]))),
-        None => Ok(()),
+/// Two sinks at one place would mix or replace each other's results; a sink where something is read
+/// would destroy the input.
+fn check_places(sources: &[Arc<dyn Source>], sinks: &[Arc<dyn Sink>]) -> Result {
+    let read: Vec<_> = sources.iter().filter_map(|source| source.place()).collect();
+    let mut written = Vec::new();
+    for sink in sinks {
+        let Some(place) = sink.place() else { continue };
+        if written.contains(&place) {
+            return Err(Error::usage(format!(
+                "two sinks are bound to {}",
+                sink.describe()
+            )));
+        }
+        if read.contains(&place) {
+            let why = format!("{} is bound to a source and to a sink", sink.describe());
+            return Err(Error::usage(why));
+        }
+        written.push(place);
     }
+    let twice = "standard input".to_owned();
+    if read.iter().filter(|place| **place == twice).count() > 1 {
+        return Err(Error::usage("two sources are bound to standard input"));
+    }
+    Ok(())
 }
 
 fn source(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Source>>> {

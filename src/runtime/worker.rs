@@ -12,14 +12,17 @@ use timely::worker::Worker;
 
 use super::Plan;
 use super::build::{Built, Common, build};
-use crate::connectors::{Pace, Plugs};
+use crate::connectors::{Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::{Board, Metrics, Summary};
+use crate::observe::{Board, Metrics, Summary, now};
 use crate::stream::{Control, Running};
 use crate::time::Epoch;
 
 /// A worker that nobody wakes looks around after this long.
 const PARK: Duration = Duration::from_millis(250);
+
+/// How long a stream that is stopped may take to write what it has.
+const CLOSE_MAX: Duration = Duration::from_secs(9);
 
 /// The handles of a run: to watch it and to stop it.
 #[derive(Clone, Debug)]
@@ -58,7 +61,9 @@ pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
     }
     let bounded = plan.is_bounded();
     let sinks = plan.sinks.clone();
-    let outcome = execute(plan, run);
+    let limit = plan.tuning.dead_limit;
+    let outcome = execute(plan, run)
+        .and_then(|()| check_dead_share(limit, &Summary::of(&run.metrics), &run.board));
     let fault = run.control.take_fault();
     let stopped = run.control.is_stopping() && bounded;
     let complete = outcome.is_ok() && fault.is_none() && !stopped;
@@ -69,20 +74,20 @@ pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
         }
     }
     match fault {
-        Some(fault) => Err(fault),
-        None if stopped => {
+        Some(fault) if !stopped => Err(fault),
+        _ if stopped => {
             let why = "interrupted: the input was not read to its end";
             Err(Error::new(
                 ErrorKind::Interrupted(run.control.signal()),
                 why,
             ))
         }
-        None => outcome.map(|()| Summary::of(&run.metrics)),
+        _ => outcome.map(|()| Summary::of(&run.metrics)),
     }
 }
 
 fn execute(plan: Plan, run: &Run) -> Result {
-    let workers = plan.workers;
+    let (workers, bounded) = (plan.workers, plan.is_bounded());
     let config = match workers {
         1 => timely::Config::thread(),
         _ => timely::Config::process(workers),
@@ -108,7 +113,7 @@ fn execute(plan: Plan, run: &Run) -> Result {
         let driven = catch_unwind(AssertUnwindSafe(|| {
             let any: Rc<dyn Any> = Rc::clone(&plugs) as Rc<dyn Any>;
             let built = worker.dataflow(|scope| build(scope, &*plan.job, &common, any));
-            drive(worker, &built, &plugs);
+            drive(worker, &built, &plugs, bounded);
         }));
         match driven {
             Ok(()) => {}
@@ -128,18 +133,27 @@ fn execute(plan: Plan, run: &Run) -> Result {
 }
 
 /// Steps the worker until everything is written, or the run has failed.
-fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs) {
+fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs, bounded: bool) {
     let Built { shared, probe, .. } = built;
     let mut complete = first_open(probe);
+    let mut stopped = None;
     while !shared.control.is_faulty() {
         if probe.done() && plugs.unclosed.get() == 0 {
             return;
         }
+        if shared.control.is_stopping() {
+            // What a bounded run has written so far is discarded: there is nothing to wait for.
+            let asked = *stopped.get_or_insert_with(now);
+            if bounded || asked.elapsed() > CLOSE_MAX {
+                let why = "stopped: results were not all taken";
+                return shared.control.fail(Error::operating(why));
+            }
+        }
         worker.step_or_park(Some(PARK));
-        let now = first_open(probe);
-        if now != complete {
+        let reached = first_open(probe);
+        if reached != complete {
             // An epoch is complete: doors may open another.
-            complete = now;
+            complete = reached;
             plugs
                 .doors
                 .borrow()

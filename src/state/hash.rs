@@ -154,6 +154,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
     fn small_numbers_spread_evenly_over_slots_and_workers() {
         let mut per_slot = [0u32; SLOTS as usize];
         let mut per_worker = [0u32; 3];

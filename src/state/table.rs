@@ -431,6 +431,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     fn an_entry_costs_little_more_than_itself_at_every_size() {
         for size in [10_000u32, 20_000, 100_000, 300_000, 1_000_000] {
             let mut table = Table::<u32, [u64; 5]>::default();

@@ -6,7 +6,8 @@ use crate::state::{State, codec};
 use crate::time::EventTime;
 
 /// Asserts the laws of [`Aggregate`](crate::Aggregate) on all orders and splits of up to five of
-/// `values`: commutative, associative, neutral `init`, `add` in agreement with `merge`, bit for bit.
+/// `values`: commutative, associative, neutral `init`, `add` in agreement with `merge`, bit for
+/// bit.
 ///
 /// # Panics
 /// A law does not hold; the message names it and the values.

@@ -17,7 +17,9 @@ use crate::runtime::Settings;
 ///
 /// let copy = Job::new("copy", |flow: &Flow<'_>| {
 ///     flow.source::<(i64, String)>("events")
-///         .decode(|record| sonic_rs::from_slice::<(i64, String)>(record.value.unwrap_or_default()))
+///         .decode(|record| {
+///             sonic_rs::from_slice::<(i64, String)>(record.value.unwrap_or_default())
+///         })
 ///         .event_time(|event| event.0, Watermarks::lag(Duration::ZERO))
 ///         .sink("copy", |s| s.json());
 ///     Ok(())

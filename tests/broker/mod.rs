@@ -1,5 +1,12 @@
 //! Topics of the broker that `ANABRANCH_KAFKA` names, by a client that is not the engine's.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "tests may fail"
+)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +20,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 /// Nothing here takes longer.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A record as it was read.
 #[derive(Clone, Debug)]
@@ -64,7 +71,7 @@ impl Topics {
     }
 
     /// A name that no other test uses.
-    pub(crate) fn fresh(&self, name: &str) -> String {
+    pub(crate) fn fresh(name: &str) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         format!("{name}-{}-{number}", std::process::id())
@@ -79,7 +86,9 @@ impl Topics {
             .set("max.message.bytes", "2000000");
         let made = self.admin.create_topics([&topic], &AdminOptions::new());
         let made = pollster::block_on(made).unwrap();
-        made.into_iter().for_each(|one| drop(one.unwrap()));
+        for one in made {
+            one.unwrap();
+        }
     }
 
     /// Writes stamps, keys and values to one partition.

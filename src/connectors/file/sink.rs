@@ -90,6 +90,12 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
+    fn place(&self) -> Option<String> {
+        // Devices take any number of writers.
+        let path = self.path();
+        (!path.starts_with("/dev")).then(|| format!("file:{}", path.display()))
+    }
+
     fn describe(&self) -> String {
         format!("file:{}", self.path.display())
     }

@@ -59,6 +59,11 @@ impl FileSource {
 }
 
 impl Source for FileSource {
+    fn place(&self) -> Option<String> {
+        let path = self.path.canonicalize().ok()?;
+        Some(format!("file:{}", path.display()))
+    }
+
     fn describe(&self) -> String {
         format!("file:{}", self.path.display())
     }

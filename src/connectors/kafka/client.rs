@@ -293,8 +293,8 @@ unsafe fn bytes<'a>(from: *const c_void, len: usize) -> Option<&'a [u8]> {
 /// # Safety
 /// A C string or null.
 unsafe fn text(from: *const c_char) -> Option<String> {
-    // SAFETY: promised by the caller.
     (!from.is_null()).then(|| {
+        // SAFETY: promised by the caller.
         unsafe { CStr::from_ptr(from) }
             .to_string_lossy()
             .into_owned()

@@ -73,6 +73,10 @@ impl Drop for KafkaSink {
 }
 
 impl Sink for KafkaSink {
+    fn place(&self) -> Option<String> {
+        Some(self.describe())
+    }
+
     fn describe(&self) -> String {
         format!("kafka:{}", self.topic)
     }

@@ -55,6 +55,10 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
+    fn place(&self) -> Option<String> {
+        Some(self.describe())
+    }
+
     fn describe(&self) -> String {
         format!("kafka:{}", self.topic)
     }

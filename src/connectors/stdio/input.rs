@@ -35,12 +35,20 @@ impl StdinSource {
 }
 
 impl Source for StdinSource {
+    fn place(&self) -> Option<String> {
+        Some("standard input".to_owned())
+    }
+
     fn describe(&self) -> String {
         "stdin".to_owned()
     }
 
     fn bounded(&self) -> bool {
         false
+    }
+
+    fn grows(&self) -> bool {
+        false // but it ends
     }
 
     fn prepare(&self) -> Result {

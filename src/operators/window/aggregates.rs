@@ -72,7 +72,7 @@ impl<T> Aggregates<T> {
     /// testing::drive(|bits: EventStream<'_, u64>| {
     ///     bits.key_by(|_| 0u8)
     ///         .window(Tumbling::of(Duration::from_millis(10)))
-    ///         .aggregate(|a| a.fold(|bits| *bits, || 0u64, |acc, x| *acc |= x, |acc, x| *acc |= x))
+    ///         .aggregate(|a| a.fold(|x| *x, || 0u64, |acc, x| *acc |= x, |acc, x| *acc |= x))
     ///         .emit_final()
     ///         .map(|w| w.value)
     /// })

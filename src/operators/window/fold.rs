@@ -164,7 +164,7 @@ fn position(window: &Window, key: &impl Hash) -> Position {
     let hash = stable_hash(key);
     Position {
         time: window.end.minus(1),
-        source: 0,
+        source: u16::MAX, // of no source: it comes from many records
         partition: u32::try_from(crate::state::slot(hash)).unwrap_or(0),
         offset: hash,
         index: 0,

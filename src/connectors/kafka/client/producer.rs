@@ -54,7 +54,8 @@ impl Producer {
     /// Binds `base` to `topic`.
     pub(crate) fn new(base: BaseProducer<Context>, topic: &CStr) -> Option<Self> {
         let client = base.client().native_ptr();
-        // SAFETY: the client lives in `base`, and beyond topic and queue: `drop` destroys them first.
+        // SAFETY: the client lives in `base`, and beyond topic and queue: `drop` destroys those
+        // first.
         let (topic, events) = unsafe {
             let topic = sys::rd_kafka_topic_new(client, topic.as_ptr(), ptr::null_mut());
             (

@@ -1,0 +1,344 @@
+//! The jobs that are measured: each is run whole, and asserts what came out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch::State;
+use anabranch::connectors::{NullSink, SinkPort, Source};
+use anabranch::prelude::*;
+use anabranch::timely::dataflow::operators::Exchange;
+
+use crate::activations::Longest;
+use crate::json::{decode, encode};
+use crate::made::{Item, Made, Total, mix};
+
+/// A job ready to run.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) records: u64,
+    pub(crate) run: Box<dyn Fn()>,
+}
+
+/// Name, goal in nanoseconds, the job with the operator and the one without.
+pub(crate) type Pair = (&'static str, f64, Case, Case);
+
+const SMALL: u64 = 2_000_000;
+const LARGE: u64 = 10_000_000;
+const SPAN: i64 = 10_000;
+
+/// Runs `job` on `source`; nothing but its results reaches a sink. Gives duplicates and state.
+pub(crate) fn go(
+    job: &Job,
+    source: impl Source + 'static,
+    workers: usize,
+    results: u64,
+) -> (u64, u64) {
+    let sink = NullSink::new();
+    let settings = Settings::new()
+        .workers(workers)
+        .bind_source("in", source)
+        .bind_sink("out", sink.clone())
+        .bind_sink("late", NullSink::new())
+        .bind_sink("dead", NullSink::new());
+    let summary = job.run(settings).expect("the job runs");
+    assert!(
+        summary.balances() && summary.late == 0 && summary.dead == 0,
+        "{summary}"
+    );
+    assert_eq!(sink.records(), results, "{summary}");
+    (summary.duplicates, summary.state_bytes)
+}
+
+/// Which events there are.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) records: u64,
+    pub(crate) keys: u64,
+    /// How many windows they fill.
+    pub(crate) windows: u64,
+    /// Milliseconds of disorder.
+    pub(crate) disorder: u64,
+}
+
+impl Shape {
+    pub(crate) fn item(self, offset: u64) -> Item {
+        // An odd number that shares no divisor with the keys: each comes once in a round.
+        let key = offset.wrapping_mul(7_368_787) % self.keys;
+        let span = self.windows * SPAN.unsigned_abs();
+        let jitter = if self.disorder > 0 {
+            mix(offset) % self.disorder
+        } else {
+            0
+        };
+        let time = self.disorder + offset * span / self.records - jitter;
+        Item {
+            key,
+            value: (offset & 0xFFF).cast_signed(),
+            time: time.cast_signed(),
+        }
+    }
+}
+
+/// A job that makes items, does `step` to them and sums what comes out of it.
+fn case<U: State>(
+    name: &'static str,
+    shape: Shape,
+    workers: u32,
+    step: impl for<'s> Fn(EventStream<'s, Item>) -> EventStream<'s, U> + Clone + Send + Sync + 'static,
+    weigh: impl Fn(&U) -> u64 + Clone + Send + Sync + 'static,
+    check: impl Fn(u64, (u64, u64)) + 'static,
+) -> Case {
+    let records = shape.records * u64::from(workers);
+    let run = move || {
+        let (total, step, weigh) = (Total::default(), step.clone(), weigh.clone());
+        let sum = total.clone();
+        let lag = Duration::from_millis(shape.disorder);
+        let job = Job::new(name, move |flow: &Flow<'_>| {
+            let items = flow
+                .source::<Item>("in")
+                .decode(move |record| Ok::<_, String>(shape.item(record.offset)))
+                .event_time(|item| item.time, Watermarks::lag(lag));
+            let (mut part, weigh) = (sum.part(), weigh.clone());
+            step(items)
+                .filter(move |result| {
+                    part.add(weigh(result));
+                    false
+                })
+                .map(|_| 0_u64)
+                .sink("out", SinkPort::json);
+            Ok(())
+        });
+        let source = Made {
+            partitions: workers,
+            records: shape.records,
+            pauses: Vec::new(),
+        };
+        let ended = go(&job, source, workers as usize, 0);
+        check(total.get(), ended);
+    };
+    Case {
+        name,
+        records,
+        run: Box::new(run),
+    }
+}
+
+/// Says the type of a step, which no closure can by itself.
+fn over<U, F>(step: F) -> F
+where
+    F: for<'s> Fn(EventStream<'s, Item>) -> EventStream<'s, U>,
+{
+    step
+}
+
+/// The items and nothing else.
+fn bare(name: &'static str, shape: Shape, workers: u32) -> Case {
+    let expected = shape.records * u64::from(workers);
+    let check = move |sum, _| assert_eq!(sum, expected, "{name}");
+    case(name, shape, workers, over(|items| items), |_| 1, check)
+}
+
+fn tumbling(name: &'static str, shape: Shape, watched: Option<&Longest>) -> Case {
+    let watched = watched.cloned();
+    let step = over(move |items| {
+        let windows = items
+            .key_by(|item| item.key)
+            .window(Tumbling::of(Duration::from_millis(SPAN.unsigned_abs())))
+            .aggregate(|a| {
+                (
+                    a.count(),
+                    a.sum(|item| item.value),
+                    a.max(|item| item.value),
+                )
+            })
+            .emit_final();
+        match &watched {
+            Some(watched) => watched.watch(windows),
+            None => windows,
+        }
+    });
+    // A count in each result, and one result a key and window.
+    let weigh = |w: &Windowed<u64, (u64, i128, i64)>| w.value.0 << 32 | 1;
+    let results = shape.keys * shape.windows;
+    let check = move |sum, _| assert_eq!(sum, shape.records << 32 | results, "{name}");
+    case(name, shape, 1, step, weigh, check)
+}
+
+/// Every tenth id comes a second time, a million events later.
+fn dedup(name: &'static str, shape: Shape, watched: Option<&Longest>) -> Case {
+    let watched = watched.cloned();
+    let step = over(move |items| {
+        let id = |item: &Item| u128::from(mix(item.key)) << 64 | u128::from(mix(!item.key));
+        let kept = items.dedup(id, Duration::from_hours(1));
+        match &watched {
+            Some(watched) => watched.watch(kept),
+            None => kept,
+        }
+    });
+    let check = move |sum, (duplicates, bytes): (u64, u64)| {
+        assert_eq!(
+            (sum, duplicates),
+            (shape.keys, shape.records - shape.keys),
+            "{name}"
+        );
+        let each = bytes as f64 / shape.keys as f64;
+        assert!(each < 200.0, "{name}: {each:.1} bytes an id");
+        if shape.keys >= LARGE {
+            println!("|   dedup: {each:.1} bytes an id, {bytes} in all |");
+        }
+    };
+    case(name, shape, 1, step, |_| 1, check)
+}
+
+fn order(shape: Shape) -> Case {
+    let step = over(|items| {
+        let mut last = i64::MIN;
+        items
+            .key_by(|item| item.key)
+            .order()
+            .events()
+            .map(move |item| {
+                let is_in_order = item.time >= last;
+                last = item.time;
+                is_in_order
+            })
+    });
+    let check = move |sum, _| assert_eq!(sum, shape.records, "order");
+    case(
+        "order",
+        shape,
+        1,
+        step,
+        |in_order| u64::from(*in_order),
+        check,
+    )
+}
+
+fn exchange(shape: Shape) -> Case {
+    let step = over(|items| items.timely(|events| events.exchange(|event| mix(event.value.key))));
+    let check = move |sum, _| assert_eq!(sum, 2 * shape.records, "exchange");
+    case("exchange", shape, 2, step, |_| 1, check)
+}
+
+/// What criterion measures.
+pub(crate) fn small() -> Vec<Pair> {
+    let few = Shape {
+        records: SMALL,
+        keys: 100_000,
+        windows: 1,
+        disorder: 0,
+    };
+    let ids = Shape {
+        records: 1_100_000,
+        keys: 1_000_000,
+        windows: 1,
+        disorder: 0,
+    };
+    let disordered = Shape {
+        disorder: 1_000,
+        ..few
+    };
+    let [bid, envelope] = decode();
+    vec![
+        (
+            "tumbling, 100 k keys",
+            17.0,
+            tumbling("tumbling", few, None),
+            bare("bare", few, 1),
+        ),
+        (
+            "dedup, 1 M ids",
+            100.0,
+            dedup("dedup", ids, None),
+            bare("bare-ids", ids, 1),
+        ),
+        (
+            "order",
+            25.0,
+            order(disordered),
+            bare("bare-disordered", disordered, 1),
+        ),
+        (
+            "exchange, 2 workers",
+            12.5,
+            exchange(few),
+            bare("bare-2", few, 2),
+        ),
+        bid,
+        envelope,
+        (
+            "encode",
+            83.0,
+            encode("encode", few, true),
+            encode("encode-none", few, false),
+        ),
+    ]
+}
+
+/// What takes too long for criterion.
+pub(crate) fn large(watched: &Longest) -> Vec<Pair> {
+    let twice = Shape {
+        records: 2 * LARGE,
+        keys: LARGE,
+        windows: 1,
+        disorder: 0,
+    };
+    let ids = Shape {
+        records: LARGE + 1_000_000,
+        keys: LARGE,
+        windows: 1,
+        disorder: 0,
+    };
+    vec![
+        (
+            "tumbling, 10 M keys",
+            125.0,
+            tumbling("tumbling-large", twice, Some(watched)),
+            bare("bare-large", twice, 1),
+        ),
+        (
+            "dedup, 10 M ids",
+            100.0,
+            dedup("dedup-large", ids, Some(watched)),
+            bare("bare-large-ids", ids, 1),
+        ),
+    ]
+}
+
+/// Fills a window with keys; `look` is called before and after. Gives their number.
+pub(crate) fn window_state(look: impl Fn() + Send + Sync + 'static) -> u64 {
+    const KEYS: u64 = 1_000_000;
+    let look: Arc<dyn Fn() + Send + Sync> = Arc::new(look);
+    let job = Job::new("state", |flow: &Flow<'_>| {
+        flow.source::<Item>("in")
+            .decode(|record| {
+                let (key, value) = (record.offset.saturating_sub(KEYS), 5);
+                Ok::<_, String>(Item {
+                    key: mix(key),
+                    value,
+                    time: 0,
+                })
+            })
+            .event_time(|item| item.time, Watermarks::lag(Duration::ZERO))
+            .key_by(|item| item.key)
+            .window(Tumbling::of(Duration::from_secs(1)))
+            .aggregate(|a| {
+                (
+                    a.count(),
+                    a.sum(|item| item.value),
+                    a.max(|item| item.value),
+                )
+            })
+            .emit_final()
+            .map(|w| w.key)
+            .sink("out", SinkPort::json);
+        Ok(())
+    });
+    let source = Made {
+        partitions: 1,
+        records: 2 * KEYS,
+        pauses: vec![(KEYS, Arc::clone(&look)), (2 * KEYS, look)],
+    };
+    go(&job, source, 1, KEYS);
+    KEYS
+}

@@ -1,0 +1,161 @@
+//! JSON, in and out.
+
+use std::time::Duration;
+
+use anabranch::State;
+use anabranch::connectors::generator::{behaviour, bids};
+use anabranch::connectors::{MemorySource, SinkPort};
+use anabranch::event::checked::{AnyObject, AnyString, Stamp};
+use anabranch::prelude::*;
+
+use crate::jobs::{Case, Pair, Shape, go};
+use crate::made::{Item, Made, Total};
+
+const JSON: u64 = 400_000;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Bid {
+    auction: i64,
+    bidder: i64,
+    price: i64,
+    channel: AnyString,
+    date_time: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    event_id: String,
+    event_type: String,
+    user_id: String,
+    timestamp: Stamp,
+    data: AnyObject,
+}
+
+/// Reads lines that lie in memory, by `describe`; gives how many of them entered.
+fn lines(
+    name: &'static str,
+    lines: &MemorySource,
+    describe: impl Fn(&Flow<'_>, Total) + Clone + Send + Sync + 'static,
+) -> Case {
+    let lines = lines.clone();
+    let run = move || {
+        let (total, describe) = (Total::default(), describe.clone());
+        let sum = total.clone();
+        let job = Job::new(name, move |flow: &Flow<'_>| {
+            describe(flow, sum.clone());
+            Ok(())
+        });
+        go(&job, lines.clone(), 1, 0);
+        assert_eq!(total.get(), JSON, "{name}");
+    };
+    Case {
+        name,
+        records: JSON,
+        run: Box::new(run),
+    }
+}
+
+fn count<T: State>(events: Stream<'_, T>, total: &Total) {
+    let mut part = total.part();
+    events
+        .filter(move |_| {
+            part.add(1);
+            false
+        })
+        .event_time(|_| 0_i64, Watermarks::lag(Duration::ZERO))
+        .map(|_| 0_u64)
+        .sink("out", SinkPort::json);
+}
+
+fn made(make: &dyn Fn(u32, u64, &mut Vec<u8>)) -> MemorySource {
+    let line = |index| {
+        let mut line = Vec::new();
+        make(0, index, &mut line);
+        line
+    };
+    MemorySource::new("in", [(0..JSON).map(line).collect::<Vec<_>>()])
+}
+
+/// Decodes lines of each kind, or only takes them.
+pub(crate) fn decode() -> [Pair; 2] {
+    let nothing = |flow: &Flow<'_>, total: Total| {
+        count(
+            flow.source::<u8>("in").decode(|_| Ok::<_, String>(0)),
+            &total,
+        );
+    };
+    let bid = |flow: &Flow<'_>, total: Total| count(flow.source::<Bid>("in").json(), &total);
+    let event = |flow: &Flow<'_>, total: Total| count(flow.source::<Envelope>("in").json(), &total);
+    let (of_bids, mut noise) = (made(&*bids(1)), Vec::new());
+    // Some made records are broken on purpose; the first that are not, again and again.
+    let make = behaviour(1);
+    for index in 0.. {
+        let mut line = Vec::new();
+        make(0, index, &mut line);
+        if sonic_rs::from_slice::<Envelope>(&line).is_ok() {
+            noise.push(line);
+        }
+        if noise.len() == 10_000 {
+            break;
+        }
+    }
+    let of_events = made(&move |_, index, out: &mut Vec<u8>| {
+        out.extend_from_slice(&noise[usize::try_from(index).expect("small") % noise.len()]);
+    });
+    [
+        (
+            "decode a bid to owned",
+            222.0,
+            lines("decode-bid", &of_bids, bid),
+            lines("bytes-bid", &of_bids, nothing),
+        ),
+        (
+            "decode an envelope to owned",
+            222.0,
+            lines("decode-envelope", &of_events, event),
+            lines("bytes-envelope", &of_events, nothing),
+        ),
+    ]
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Stats {
+    auction: u64,
+    window_start: EventTime,
+    cnt: u64,
+    sum_price: i128,
+    max_price: i64,
+}
+
+/// Encodes every item, or none.
+pub(crate) fn encode(name: &'static str, shape: Shape, all: bool) -> Case {
+    let run = move || {
+        let job = Job::new(name, move |flow: &Flow<'_>| {
+            flow.source::<Item>("in")
+                .decode(move |record| Ok::<_, String>(shape.item(record.offset)))
+                .event_time(|item| item.time, Watermarks::lag(Duration::ZERO))
+                .map(|item| Stats {
+                    auction: 1_000 + item.key,
+                    window_start: EventTime::from_millis(1_714_137_600_000 + item.time),
+                    cnt: 7,
+                    sum_price: i128::from(item.value) * 100,
+                    max_price: item.value,
+                })
+                .filter(move |stats| all || stats.auction == 0)
+                .sink("out", SinkPort::json);
+            Ok(())
+        });
+        let source = Made {
+            partitions: 1,
+            records: shape.records,
+            pauses: Vec::new(),
+        };
+        go(&job, source, 1, if all { shape.records } else { 0 });
+    };
+    Case {
+        name,
+        records: shape.records,
+        run: Box::new(run),
+    }
+}

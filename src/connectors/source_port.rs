@@ -1,0 +1,234 @@
+//! How a source is written down in a job's description: the port, how its records are decoded, and
+//! when each event happened.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::door::{Door, TimeOf};
+use super::door_state::DoorState;
+use super::reader::{Nothing, Sent, send};
+use super::{Pace, Plugs, ToEventTime, Tuning, writer};
+use crate::error::Result;
+use crate::event::{Decode, Record, each_record, json};
+use crate::operators::watermark::{Known, watermark};
+use crate::state::State;
+use crate::stream::{Closings, Context, EventStream, Flow, Port, PortKind, Stream};
+use crate::time::{Epoch, EventTime, Watermarks};
+
+/// A source whose records are still bytes.
+#[must_use = "say how its records are decoded: `.json()` or `.decode(..)`"]
+pub struct Undecoded<'scope, T> {
+    cx: Rc<Context<'scope>>,
+    port: usize,
+    holds: PhantomData<fn() -> T>,
+}
+
+impl<T> fmt::Debug for Undecoded<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Undecoded")
+    }
+}
+
+impl<'scope> Flow<'scope> {
+    /// Declares the source port `name`, whose records hold a `T` each. Bound to a broker alone, it
+    /// reads the topic of the same name.
+    pub fn source<T: 'static>(&self, name: &str) -> Undecoded<'scope, T> {
+        let holds = std::any::type_name::<T>()
+            .rsplit("::")
+            .next()
+            .unwrap_or_default();
+        let port = self.cx.description.borrow_mut().port(Port {
+            name: name.to_owned(),
+            kind: PortKind::Source,
+            holds: holds.to_owned(),
+            topic: Some(name.to_owned()),
+        });
+        self.cx.step(format!("source {name}"));
+        Undecoded {
+            cx: Rc::clone(&self.cx),
+            port,
+            holds: PhantomData,
+        }
+    }
+}
+
+impl<'scope, T: 'static> Undecoded<'scope, T> {
+    /// Each value is a JSON object of type `T`. What is not becomes a dead letter with reason
+    /// `decode`: wrong JSON anywhere in the record, bytes behind it, a field that is missing, null,
+    /// given twice or of the wrong type. Unknown fields are ignored.
+    pub fn json(self) -> Stream<'scope, T>
+    where
+        T: DeserializeOwned,
+    {
+        self.cx.step("json");
+        let decode = each_record(|_, value| json::decode(value));
+        Stream {
+            cx: self.cx,
+            port: self.port,
+            decode,
+        }
+    }
+
+    /// Each record is decoded by `decode`, which sees key, value, headers and stamp. Null values
+    /// and values that are too large do not come here. An error makes a dead letter with reason
+    /// `decode`.
+    ///
+    /// # Example
+    /// ```
+    /// # use anabranch::prelude::*;
+    /// fn describe(flow: &Flow<'_>) -> Result {
+    ///     flow.source::<i64>("numbers")
+    ///         .decode(|record| {
+    ///             let text = std::str::from_utf8(record.value.unwrap_or_default());
+    ///             text.map_err(|e| e.to_string())?.parse().map_err(|_| "not a number".to_owned())
+    ///         })
+    ///         .event_time(|n| *n, Watermarks::lag(Duration::ZERO))
+    ///         .sink("copy", |s| s.json());
+    ///     Ok(())
+    /// }
+    /// # Job::new("numbers", describe).describe(&Settings::new()).unwrap();
+    /// ```
+    pub fn decode<E: fmt::Display>(
+        self,
+        mut decode: impl FnMut(&Record<'_>) -> Result<T, E> + 'static,
+    ) -> Stream<'scope, T> {
+        self.cx.step("decode");
+        let decode = each_record(move |record, _| decode(record).map_err(|why| why.to_string()));
+        Stream {
+            cx: self.cx,
+            port: self.port,
+            decode,
+        }
+    }
+}
+
+impl<'scope, T: State> Stream<'scope, T> {
+    /// Says when each event happened, and how far out of order a partition may be.
+    ///
+    /// Here every record is judged, by nothing but the records before it in its own partition: it
+    /// enters, is late (port `late`), or has no usable time (port `dead`).
+    pub fn event_time<S: ToEventTime>(
+        self,
+        time: impl Fn(&T) -> S + 'static,
+        rules: Watermarks,
+    ) -> EventStream<'scope, T> {
+        self.enter(Box::new(move |value, _| time(value).to_event_time()), rules)
+    }
+
+    /// As [`Stream::event_time`], with the stamp that the log gave the record.
+    pub fn event_time_from_record(self, rules: Watermarks) -> EventStream<'scope, T> {
+        self.enter(
+            Box::new(|_, record| record.timestamp.to_event_time()),
+            rules,
+        )
+    }
+
+    fn enter(self, time_of: TimeOf<T>, rules: Watermarks) -> EventStream<'scope, T> {
+        let Self { cx, port, decode } = self;
+        cx.step("event_time");
+        let known = Rc::new(Cell::new(Known {
+            next: Epoch::FIRST,
+            horizon: EventTime::NEVER,
+        }));
+        let door = door(&cx, port, decode, time_of, rules, &known);
+        let (live, name) = (door.live, Arc::clone(&door.port));
+        let (status, closings) = (Arc::clone(&door.status), Rc::clone(&door.closings));
+        let Sent {
+            events,
+            late,
+            dead,
+            marks,
+            activator,
+        } = send(&cx, door);
+        let progress = watermark(&cx, marks, rules, status, move |now| {
+            known.set(now);
+            if live {
+                activator.activate(); // a silent partition may have waited for it
+            }
+        });
+        cx.doors.borrow_mut().push((name, Rc::clone(&closings)));
+        let mut letters = cx.letters.borrow_mut();
+        letters.late.push(Some(late));
+        letters.dead.push(dead);
+        let late = Some(letters.late.len() - 1);
+        drop(letters);
+        EventStream {
+            cx,
+            events,
+            progress,
+            closings: vec![closings],
+            branches: 1,
+            late,
+        }
+    }
+}
+
+/// The door of port number `port` on this worker, not opened yet.
+fn door<T>(
+    cx: &Context<'_>,
+    port: usize,
+    decode: Decode<T>,
+    time_of: TimeOf<T>,
+    rules: Watermarks,
+    known: &Rc<Cell<Known>>,
+) -> Door<T> {
+    let name = source_name(cx, port);
+    let plugs = Plugs::of(cx);
+    let source = plugs.as_ref().and_then(|plugs| plugs.sources.get(port));
+    let id = port * cx.workers + cx.worker;
+    let idle = Tuning::within(0, cx.workers, 1);
+    let tuning = plugs.as_ref().map_or(idle, |plugs| plugs.tuning.clone());
+    let pace = plugs.as_ref().map(|plugs| Arc::clone(&plugs.pace));
+    Door {
+        id,
+        worker: cx.worker,
+        source: u16::try_from(port).expect("fewer than 65,536 sources"),
+        reader: Box::new(Nothing),
+        grows: source.is_some_and(|source| source.grows()),
+        live: source.is_some_and(|source| !source.bounded()),
+        decode,
+        time_of,
+        rules,
+        closings: Closings::default(),
+        state: DoorState::new(&tuning, id),
+        tuning,
+        pace: pace.unwrap_or_else(|| Arc::new(Pace::new(id + 1))),
+        control: Arc::clone(&cx.control),
+        metrics: Arc::clone(&cx.metrics),
+        status: cx.board.source(&name, cx.workers),
+        board: Arc::clone(&cx.board),
+        known: Rc::clone(known),
+        port: name,
+    }
+}
+
+impl<T: State> EventStream<'_, T> {
+    /// Sends the late events of its source to a port of their own instead of `late`. To be called
+    /// before any operator that keeps state.
+    pub fn late(self, port: &str) -> Self {
+        let letters = self
+            .late
+            .and_then(|nth| self.cx.letters.borrow_mut().late[nth].take());
+        match letters {
+            Some(letters) => writer::write_letters(&self.cx, letters, port),
+            None => self
+                .cx
+                .refuse("late: the stream's late events are not at hand here"),
+        }
+        Self { late: None, ..self }
+    }
+}
+
+fn source_name(cx: &Context<'_>, port: usize) -> Arc<str> {
+    let description = cx.description.borrow();
+    let mut sources = description
+        .ports
+        .iter()
+        .filter(|port| port.kind == PortKind::Source);
+    Arc::from(sources.nth(port).map_or("", |port| &port.name))
+}

@@ -1,0 +1,52 @@
+//! What the time of an event can be given as.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::event::DeadReason;
+use crate::time::EventTime;
+
+/// What the time of an event can be given as.
+pub trait ToEventTime {
+    /// The time, or a sentence that says why there is none.
+    ///
+    /// # Errors
+    /// Makes the record a dead letter.
+    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)>;
+}
+
+impl ToEventTime for EventTime {
+    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
+        Ok(self)
+    }
+}
+
+impl ToEventTime for i64 {
+    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
+        Ok(EventTime::from(self))
+    }
+}
+
+impl ToEventTime for SystemTime {
+    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
+        Ok(EventTime::from(self))
+    }
+}
+
+impl<T: ToEventTime> ToEventTime for Option<T> {
+    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
+        match self {
+            Some(time) => time.to_event_time(),
+            None => Err((DeadReason::NoEventTime, "the event has no time".to_owned())),
+        }
+    }
+}
+
+impl<T: ToEventTime, E: fmt::Display> ToEventTime for Result<T, E> {
+    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
+        match self {
+            Ok(time) => time.to_event_time(),
+            Err(why) => Err((DeadReason::Decode, why.to_string())),
+        }
+    }
+}
