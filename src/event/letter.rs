@@ -23,7 +23,7 @@ pub enum DeadReason {
     Decode,
     /// It has no event time, or an impossible one.
     NoEventTime,
-    /// Its value is larger than [`RECORD_BYTES_MAX`].
+    /// Its value is larger than 900,000 bytes.
     TooLarge,
     /// Its value is null.
     NullValue,

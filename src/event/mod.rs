@@ -3,7 +3,7 @@
 
 pub mod checked;
 mod decode;
-pub mod json;
+pub(crate) mod json;
 mod letter;
 mod position;
 mod record;

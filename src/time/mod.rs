@@ -4,7 +4,7 @@
 //! - [`EventTime`]: what a producer claims; the clock of windows.
 //!
 //! They meet in one place: the watermark *of an epoch*, a fact that every worker learns beside the
-//! data ([`watermark`]). Invariants: watermark and horizon never go back; whatever enters an epoch
+//! data (`watermark.rs`). Invariants: watermark and horizon never go back; whatever enters an epoch
 //! has a closing time behind the horizon of the epoch before.
 
 mod epoch;
