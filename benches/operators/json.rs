@@ -131,7 +131,10 @@ struct Stats {
 /// Encodes every item, or none.
 pub(crate) fn encode(name: &'static str, shape: Shape, all: bool) -> Case {
     let run = move || {
+        let total = Total::default();
+        let sum = total.clone();
         let job = Job::new(name, move |flow: &Flow<'_>| {
+            let mut part = sum.part();
             flow.source::<Item>("in")
                 .decode(move |record| Ok::<_, String>(shape.item(record.offset)))
                 .event_time(|item| item.time, Watermarks::lag(Duration::ZERO))
@@ -142,7 +145,10 @@ pub(crate) fn encode(name: &'static str, shape: Shape, all: bool) -> Case {
                     sum_price: i128::from(item.value) * 100,
                     max_price: item.value,
                 })
-                .filter(move |stats| all || stats.auction == 0)
+                .filter(move |stats| {
+                    part.add(1);
+                    all || stats.auction == 0
+                })
                 .sink("out", SinkPort::json);
             Ok(())
         });
@@ -152,6 +158,7 @@ pub(crate) fn encode(name: &'static str, shape: Shape, all: bool) -> Case {
             pauses: Vec::new(),
         };
         go(&job, source, 1, if all { shape.records } else { 0 });
+        assert_eq!(total.get(), shape.records, "{name}");
     };
     Case {
         name,

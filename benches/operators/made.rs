@@ -68,7 +68,7 @@ struct MadeReader {
 /// Long enough for a worker to process what it has, and that the engine looks again.
 const PAUSE: Duration = Duration::from_millis(600);
 
-pub(crate) fn now() -> Instant {
+fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
     Instant::now()
 }
@@ -130,7 +130,16 @@ impl Total {
     }
 }
 
-/// Is added to its total in the end.
+/// Nanoseconds of processor time of the workers that have ended.
+static SPENT: AtomicU64 = AtomicU64::new(0);
+
+/// Processor time of the workers since the last call: what a busy machine does beside does not
+/// count.
+pub(crate) fn take_spent() -> Duration {
+    Duration::from_nanos(SPENT.swap(0, Ordering::SeqCst))
+}
+
+/// Is added to its total in the end, and the processor time of its worker to that of all.
 pub(crate) struct Part {
     total: Arc<AtomicU64>,
     sum: u64,
@@ -145,7 +154,13 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
+        if self.sum == 0 {
+            return; // of a description that was only held together
+        }
         self.total.fetch_add(self.sum, Ordering::SeqCst);
+        let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+        let spent = text.split(' ').next().and_then(|spent| spent.parse().ok());
+        SPENT.fetch_add(spent.expect("a number"), Ordering::SeqCst);
     }
 }
 
