@@ -39,8 +39,8 @@ pub(super) struct EpochWriter<In, F> {
     /// What the connector has not taken yet: the batch, from this record on.
     batch: Batch,
     from: usize,
-    /// Records that wait to be encoded.
-    waiting: usize,
+    /// Bytes of a record when it is encoded: about what one that waits holds outside of itself.
+    each: usize,
     /// Bytes that were told to those who watch the pressure.
     told: usize,
 }
@@ -82,7 +82,7 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
             open: BTreeMap::new(),
             batch: Batch::default(),
             from: 0,
-            waiting: 0,
+            each: 0,
             told: 0,
         }
     }
@@ -102,19 +102,33 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
         &mut stash.or_insert_with(fresh).batches
     }
 
-    /// Notes that `records` more wait.
-    pub(super) fn hold(&mut self, records: usize) {
-        self.waiting += records;
-    }
-
     /// Writes what can be written. `first_open`: the first epoch that can still get records;
     /// `None`: none can. Returns whether to go on soon.
     pub(super) fn write(&mut self, first_open: Option<Epoch>) -> Result<bool> {
         let again = self.write_epochs(first_open);
-        let bytes = self.waiting * size_of::<In>() + self.batch.bytes();
+        if let Some(each) = self.batch.bytes().checked_div(self.batch.records.len()) {
+            self.each = each;
+        }
+        let waiting = self.ready(first_open) * (size_of::<In>() + self.each);
+        let bytes = waiting + self.batch.bytes();
         self.shared.pressure.change(self.told, bytes);
         self.told = bytes;
         again
+    }
+
+    /// Records that wait for the connector alone. Those that wait for operators before the sink,
+    /// because their epoch is still open, must not hold these back: each would wait for the other.
+    fn ready(&self, first_open: Option<Epoch>) -> usize {
+        let ready = |epoch: Epoch| match first_open {
+            None => true,
+            Some(open) if self.order.is_some() => epoch < open,
+            Some(open) => epoch <= open,
+        };
+        let stashes = self.open.iter().take_while(|(epoch, _)| ready(**epoch));
+        stashes
+            .flat_map(|(_, stash)| &stash.batches)
+            .map(Vec::len)
+            .sum()
     }
 
     fn write_epochs(&mut self, first_open: Option<Epoch>) -> Result<bool> {
@@ -141,7 +155,6 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
                 stash.put_in_order(order);
             }
             while let Some(records) = stash.batches.pop_front() {
-                self.waiting -= records.len();
                 work += records.len();
                 for record in &records {
                     (self.encode)(record, &mut self.batch)?;

@@ -299,10 +299,7 @@ fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoch, Vec<In>>
             Running::set("sink");
             input.for_each_time(|time, batches| {
                 let stash = sink.stash(*time.time(), || time.retain(output.output_index()));
-                let before = stash.len();
                 stash.extend(batches.map(std::mem::take));
-                let came = stash.iter().skip(before).map(Vec::len).sum();
-                sink.hold(came);
             });
             let first_open = frontier.frontier().first().copied();
             match sink.write(first_open) {
