@@ -22,6 +22,8 @@ use crate::time::{Epoch, EventTime, Watermarks, millis};
 
 /// Records asked for at a time.
 const FETCH: usize = 1_024;
+/// Idle and joining partitions are looked at this often, however busy the others are.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The board is brought up to date at most this often.
 const POST_EVERY: Duration = Duration::from_millis(250);
 
@@ -128,6 +130,9 @@ impl<T> Door<T> {
         if self.pauses() {
             return Ok(Work::Wait(Some(Duration::ZERO)));
         }
+        if self.holds_for_silent() {
+            return Ok(Work::Wait(None)); // woken when the watermark is known
+        }
         loop {
             if self.is_full() {
                 self.pace.raise(self.id, self.state.epoch.next());
@@ -179,6 +184,18 @@ impl<T> Door<T> {
             || self.state.bytes >= self.tuning.epoch_bytes_max && self.tuning.cut != Cut::Never
     }
 
+    /// Whether the epoch is not opened until the watermark before it is known: a busy door would
+    /// else never know it, and never look at its idle and joining partitions.
+    fn holds_for_silent(&self) -> bool {
+        let silent =
+            |partition: &Partition| matches!(partition.doing, Doing::Idle | Doing::Joining);
+        self.live
+            && self.state.records == 0
+            && self.known.get().next < self.state.epoch
+            && self.state.partitions.iter().any(silent)
+            && now().duration_since(self.state.looked) > LOOK_EVERY
+    }
+
     /// Idle and joining partitions are looked at only while the watermark of the epoch before is
     /// known here: whatever they give now is held against its horizon. Returns whether one that
     /// was idle gave records.
@@ -187,6 +204,7 @@ impl<T> Door<T> {
         if known.next < self.state.epoch {
             return Ok(false);
         }
+        self.state.looked = now();
         for nth in 0..self.state.partitions.len() {
             let partition = &mut self.state.partitions[nth];
             let floor = partition.clock.floor;
@@ -203,7 +221,9 @@ impl<T> Door<T> {
                     }
                     let partition = &mut self.state.partitions[nth];
                     partition.clock.floor = floor;
-                    (partition.doing, partition.worth_asking) = (Doing::Idle, false);
+                    if partition.doing == Doing::Reading {
+                        (partition.doing, partition.worth_asking) = (Doing::Idle, false);
+                    }
                 }
                 _ => {}
             }
@@ -312,6 +332,7 @@ impl<T> Door<T> {
 
     /// Ends the open epoch. Where others are further, it follows as far as there is room.
     fn cut(&mut self, room: Option<u64>) -> Work {
+        self.notice_silence(now()); // also where there is always something to read
         let mark = mark(&self.state.partitions, self.rules);
         let news = (self.state.announced != Some(mark)).then_some(mark);
         self.state.announced = Some(mark);
@@ -372,3 +393,6 @@ impl<T> Door<T> {
         self.status.post(self.worker, partitions);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub(super) struct DoorState<T> {
     pub(super) bytes: usize,
     pub(super) records_max: usize,
     pub(super) last_cut: Instant,
+    /// When idle and joining partitions were looked at.
+    pub(super) looked: Instant,
     pub(super) last_post: Option<Instant>,
     pub(super) announced: Option<Mark>,
     pub(super) pieces: Pieces<T>,
@@ -45,6 +47,7 @@ impl<T> DoorState<T> {
             bytes: 0,
             records_max: records_max(tuning.cut, &mut random),
             last_cut: now(),
+            looked: now(),
             last_post: None,
             announced: None,
             pieces: Pieces::default(),

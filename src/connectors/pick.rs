@@ -148,3 +148,6 @@ pub(crate) fn mark(partitions: &[Partition], rules: Watermarks) -> Mark {
         .all(|partition| partition.doing == Doing::Ended);
     if all_ended { Mark::Ended } else { Mark::Idle }
 }
+
+#[cfg(test)]
+mod tests;
