@@ -2,8 +2,9 @@
 //! relay that only consumes and produces, and what somebody who knows how writes by hand. Then how
 //! long the first result takes, and what a job costs that has nothing to do.
 //!
-//! `cargo bench --bench kafka [-- MILLIONS [RUNS]]`. It starts a Kafka of its own, for which it needs
-//! Java and Maven. With `ANABRANCH_BENCH_ASSERT` set, what falls short of the floors is an error.
+//! `cargo bench --bench kafka [-- MILLIONS [RUNS]]`. It starts a Kafka of its own, for which it
+//! needs Java and Maven. With `ANABRANCH_BENCH_ASSERT` set, what falls short of the floors is an
+//! error.
 
 #![allow(
     clippy::print_stdout,

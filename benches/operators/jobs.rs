@@ -80,14 +80,17 @@ impl Shape {
 }
 
 /// A job that makes items, does `step` to them and sums what comes out of it.
-fn case<U: State>(
+fn case<U: State, S>(
     name: &'static str,
     shape: Shape,
     workers: u32,
-    step: impl for<'s> Fn(EventStream<'s, Item>) -> EventStream<'s, U> + Clone + Send + Sync + 'static,
+    step: S,
     weigh: impl Fn(&U) -> u64 + Clone + Send + Sync + 'static,
     check: impl Fn(u64, (u64, u64)) + 'static,
-) -> Case {
+) -> Case
+where
+    S: for<'s> Fn(EventStream<'s, Item>) -> EventStream<'s, U> + Clone + Send + Sync + 'static,
+{
     let records = shape.records * u64::from(workers);
     let run = move || {
         let (total, step, weigh) = (Total::default(), step.clone(), weigh.clone());

@@ -31,10 +31,16 @@ pub(super) struct Judge<'a, T> {
 
 impl<T> Judge<'_, T> {
     pub(super) fn batch(&mut self, records: &[Record<'_>], pieces: &mut Pieces<T>) {
+        self.tally.read += records.len() as u64;
+        if pieces.are_one_each(records.len()) {
+            for (record, (_, value)) in records.iter().zip(pieces.good.drain(..)) {
+                self.one(record, value);
+            }
+            return;
+        }
         let mut good = pieces.good.drain(..).peekable();
         let mut bad = pieces.bad.drain(..).peekable();
         let mut several = Vec::new();
-        self.tally.read += records.len() as u64;
         for (nth, record) in (0u32..).zip(records) {
             if let Some((_, reason, why)) = bad.next_if(|bad| bad.0 == nth) {
                 while bad.next_if(|bad| bad.0 == nth).is_some() {}

@@ -96,8 +96,8 @@ pub trait Source: Send + Sync {
     /// Where it reads, for messages: `file:in.jsonl`, `kafka:bids`.
     fn describe(&self) -> String;
 
-    /// The place that it reads, by one name however it is spelled; nothing may write there, and some
-    /// places cannot be read twice. `None`: a place of its own.
+    /// The place that it reads, by one name however it is spelled; nothing may write there, and
+    /// some places cannot be read twice. `None`: a place of its own.
     fn place(&self) -> Option<String> {
         None
     }
@@ -267,8 +267,8 @@ pub trait Sink: Send + Sync {
     /// Where it writes, for messages.
     fn describe(&self) -> String;
 
-    /// The place that it writes, by one name however it is spelled; two sinks at one place would mix
-    /// or replace each other's results. `None`: a place of its own.
+    /// The place that it writes, by one name however it is spelled; two sinks at one place would
+    /// mix or replace each other's results. `None`: a place of its own.
     fn place(&self) -> Option<String> {
         None
     }

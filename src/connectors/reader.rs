@@ -76,6 +76,13 @@ impl<T: State> Outputs<T> {
     }
 }
 
+/// Lets go of all epochs before `epoch`.
+fn advance(held: &mut [Capability<Epoch>], epoch: Epoch) {
+    for capability in held {
+        capability.downgrade(&epoch);
+    }
+}
+
 /// The timely operator around a door.
 pub(super) fn send<'scope, T: State>(
     cx: &Rc<Context<'scope>>,
@@ -114,9 +121,7 @@ pub(super) fn send<'scope, T: State>(
                         continue;
                     }
                     Work::Cut(epoch, _) => {
-                        for capability in held.iter_mut() {
-                            capability.downgrade(&epoch);
-                        }
+                        advance(held, epoch);
                         again.activate();
                     }
                     Work::Wait(None) => {}

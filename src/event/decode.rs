@@ -19,6 +19,14 @@ impl<T> Default for Pieces<T> {
     }
 }
 
+impl<T> Pieces<T> {
+    /// Whether each of `records` records became one value: the common case.
+    pub(crate) fn are_one_each(&self, records: usize) -> bool {
+        let in_place = |(nth, piece): (u32, &(u32, T))| piece.0 == nth;
+        self.bad.is_empty() && self.good.len() == records && (0u32..).zip(&self.good).all(in_place)
+    }
+}
+
 /// Decodes a batch and applies all steps before event time. One indirect call a batch.
 pub(crate) type Decode<T> = Box<dyn FnMut(&[Record<'_>], &mut Pieces<T>)>;
 

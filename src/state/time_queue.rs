@@ -1,7 +1,7 @@
 //! What is held until its time has come: a calendar of small spans, each put in order only when
 //! it is released.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::Event;
 use crate::time::EventTime;
@@ -9,30 +9,38 @@ use crate::time::EventTime;
 /// Milliseconds of a span, as a power of two.
 const SPAN_BITS: u32 = 4;
 
+/// Spans that lie in the ring: about a minute, which holds all but stragglers.
+const RING: usize = 4_096;
+/// Emptied vectors kept: what a burst needed is let go.
+const SPARE_MAX: usize = 64;
+
 /// Events by time, released in the order of their positions.
 ///
 /// Order within a span is made once, when it is released, so holding an event costs a push. One
 /// span is released at a time: events that all claim the same millisecond are sorted in one go.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeQueue<T> {
-    spans: BTreeMap<i64, Vec<Event<T>>>,
-    /// The span of the last push, taken out of the map: events come in runs.
-    recent: (i64, Vec<Event<T>>),
+    /// Spans from `base` on.
+    ring: VecDeque<Vec<Event<T>>>,
+    base: i64,
+    /// Spans that did not lie in the ring when an event of theirs came.
+    far: BTreeMap<i64, Vec<Event<T>>>,
     /// Emptied vectors, to be used again.
     spare: Vec<Vec<Event<T>>>,
     len: usize,
+    /// Events that all vectors have room for.
+    capacity: usize,
 }
-
-/// Emptied vectors kept: what a burst needed is let go.
-const SPARE_MAX: usize = 64;
 
 impl<T> Default for TimeQueue<T> {
     fn default() -> Self {
         Self {
-            spans: BTreeMap::new(),
-            recent: (0, Vec::new()),
+            ring: VecDeque::new(),
+            base: 0,
+            far: BTreeMap::new(),
             spare: Vec::new(),
             len: 0,
+            capacity: 0,
         }
     }
 }
@@ -46,47 +54,80 @@ impl<T> TimeQueue<T> {
 
     /// Bytes of memory it takes, without what the values hold elsewhere.
     pub(crate) fn bytes(&self) -> usize {
-        let held: usize = self
-            .spans
-            .values()
-            .chain([&self.recent.1])
-            .map(Vec::capacity)
-            .sum();
-        held * size_of::<Event<T>>()
+        self.capacity * size_of::<Event<T>>() + self.ring.capacity() * size_of::<Vec<Event<T>>>()
     }
 
     /// Everything that is held, in no order.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Event<T>> {
-        self.spans.values().chain([&self.recent.1]).flatten()
+        self.ring.iter().chain(self.far.values()).flatten()
     }
 
     /// Holds `event`.
     #[inline]
     pub(crate) fn push(&mut self, event: Event<T>) {
         let span = event.at.time.millis() >> SPAN_BITS;
-        if span != self.recent.0 {
-            self.turn_to(span);
+        if self.len == 0 {
+            self.ring.clear();
+            self.base = span;
         }
-        self.recent.1.push(event);
         self.len += 1;
+        let Self {
+            ring,
+            base,
+            far,
+            spare,
+            capacity,
+            ..
+        } = self;
+        let events = match usize::try_from(span - *base) {
+            Ok(place) if place < RING => {
+                while ring.len() <= place {
+                    ring.push_back(spare.pop().unwrap_or_default());
+                }
+                &mut ring[place]
+            }
+            _ => far.entry(span).or_default(),
+        };
+        let before = events.capacity();
+        events.push(event);
+        *capacity += events.capacity() - before;
     }
 
-    fn turn_to(&mut self, span: i64) {
-        let next = self
-            .spans
-            .remove(&span)
-            .or_else(|| self.spare.pop())
-            .unwrap_or_default();
-        let (before, events) = std::mem::replace(&mut self.recent, (span, next));
-        self.keep(before, events);
+    /// The first span that holds an event, taken out.
+    fn pop_before(&mut self, horizon: EventTime) -> Option<(i64, Vec<Event<T>>)> {
+        while self.ring.front().is_some_and(Vec::is_empty) {
+            let empty = self.ring.pop_front()?;
+            self.base += 1;
+            self.keep(empty);
+        }
+        let near = (!self.ring.is_empty()).then_some(self.base);
+        let far = self.far.keys().next().copied();
+        let span = near.into_iter().chain(far).min()?;
+        if span << SPAN_BITS >= horizon.millis() {
+            return None;
+        }
+        let mut events = Vec::new();
+        if near == Some(span) {
+            events = self.ring.pop_front()?;
+            self.base += 1;
+        }
+        if far == Some(span) {
+            let mut stragglers = self.far.remove(&span)?;
+            let before = events.capacity();
+            events.append(&mut stragglers);
+            self.capacity += events.capacity();
+            self.capacity -= before + stragglers.capacity();
+        }
+        Some((span, events))
     }
 
-    fn keep(&mut self, span: i64, events: Vec<Event<T>>) {
-        if !events.is_empty() {
-            self.spans.insert(span, events);
-        } else if self.spare.len() < SPARE_MAX {
+    /// Puts an emptied vector aside, to be used again.
+    fn keep(&mut self, events: Vec<Event<T>>) {
+        if self.spare.len() < SPARE_MAX {
             self.spare.push(events);
+        } else {
+            self.capacity -= events.capacity();
         }
     }
 
@@ -98,27 +139,25 @@ impl<T> TimeQueue<T> {
         room: usize,
         out: &mut Vec<Event<T>>,
     ) -> bool {
-        let recent = std::mem::replace(&mut self.recent, (i64::MIN, Vec::new()));
-        self.keep(recent.0, recent.1);
         while out.len() < room {
-            let Some(first) = self.spans.first_entry() else {
+            let Some((span, mut events)) = self.pop_before(horizon) else {
                 return false;
             };
-            let start = *first.key() << SPAN_BITS;
-            if start >= horizon.millis() {
-                return false;
-            }
-            let span = *first.key();
-            let mut events = first.remove();
-            events.sort_unstable_by_key(|a| a.at);
+            events.sort_unstable_by_key(|event| event.at);
             let due = events.partition_point(|event| event.at.time < horizon);
             self.len -= due;
             out.extend(events.drain(..due));
-            let rest = !events.is_empty();
-            self.keep(span, events);
-            if rest {
+            if !events.is_empty() {
+                // The horizon lies within the span: the rest goes back to where it was.
+                if span + 1 == self.base {
+                    self.base = span;
+                    self.ring.push_front(events);
+                } else {
+                    self.far.insert(span, events);
+                }
                 return false;
             }
+            self.keep(events);
         }
         true
     }
@@ -144,13 +183,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_lies_far_apart_is_in_order_too() {
+        let mut queue = TimeQueue::default();
+        let times = [
+            1_000_000, 5, 1_000_001, 70_000, 5, -40, 2_000_000, 70_001, 1_000_000,
+        ];
+        let mut model = Vec::new();
+        for (offset, time) in (0..).zip(times) {
+            queue.push(event(time, offset));
+            model.push(event(time, offset));
+        }
+        model.sort_by_key(|event| event.at);
+        let mut out = Vec::new();
+        for horizon in [0, 6, 70_001, 1_000_001, 3_000_000] {
+            while queue.release(EventTime::from(horizon), out.len() + 1, &mut out) {}
+            let due = model.partition_point(|event| event.at.time.millis() < horizon);
+            assert_eq!(out, model[..due]);
+        }
+        assert_eq!(queue.len(), 0);
+    }
+
     proptest! {
         #[test]
         fn it_releases_what_a_sorted_list_would(
             steps in prop::collection::vec((-200i64..200, 0u8..6, 1usize..20), 0..400),
+            scale in prop::sample::select(vec![1i64, 50, 2_000]),
         ) {
             let (mut queue, mut model) = (TimeQueue::default(), Vec::new());
             for (offset, (time, step, room)) in (0u64..).zip(steps) {
+                let time = time * scale;
                 if step > 0 {
                     queue.push(event(time, offset));
                     model.push(event(time, offset));

@@ -19,6 +19,17 @@ pub(super) fn broker(verb: &str) {
     );
 }
 
+/// The next thousand records, in turn for two partitions.
+fn thousand(written: &mut u32) -> Batch {
+    let mut batch = Batch::default();
+    for _ in 0..1000 {
+        let record = item(None, Some(&written.to_string()), 7);
+        add(&mut batch, &record, *written % 2);
+        *written += 1;
+    }
+    batch
+}
+
 #[test]
 #[ignore = "needs a Kafka that may be killed"]
 fn a_broker_that_goes_is_waited_for() {
@@ -30,15 +41,7 @@ fn a_broker_that_goes_is_waited_for() {
     let mut written = 0;
     let mut got: Vec<Vec<Item>> = vec![Vec::new(); 2];
     for (down, up) in [("kill", "up"), ("pause", "resume"), ("kill", "up")] {
-        let mut batch = Batch::default();
-        for _ in 0..1000 {
-            add(
-                &mut batch,
-                &item(None, Some(&written.to_string()), 7),
-                written % 2,
-            );
-            written += 1;
-        }
+        let mut batch = thousand(&mut written);
         // Some before, some in flight, some while there is nobody.
         assert_eq!(writer.write(&batch, 500).unwrap(), Written::All);
         sleep(3);
