@@ -11,7 +11,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use support::{Cost, bids_on_disk, cost_of, median};
@@ -62,6 +62,31 @@ fn alternate(count: u64, cases: &[(&str, &Path, usize)], out: &Path) {
     }
 }
 
+/// The same bids, but every second one is for one auction.
+fn one_hot_key(folder: &Path) -> PathBuf {
+    let hot = folder.with_extension("hot");
+    if !hot.exists() {
+        fs::create_dir_all(&hot).expect("the folder can be made");
+        for file in fs::read_dir(folder).expect("there are files") {
+            let file = file.expect("a file").path();
+            let text = fs::read_to_string(&file).expect("bids are text");
+            let mut out = String::with_capacity(text.len());
+            for (nth, line) in text.lines().enumerate() {
+                match line.split_once(",\"bidder\"") {
+                    Some((_, rest)) if nth % 2 == 0 => {
+                        out.push_str("{\"auction\":7,\"bidder\"");
+                        out.push_str(rest);
+                    }
+                    _ => out.push_str(line),
+                }
+                out.push('\n');
+            }
+            fs::write(hot.join(file.file_name().expect("a name")), out).expect("it can be written");
+        }
+    }
+    hot
+}
+
 fn main() {
     let millions = std::env::args()
         .skip(1)
@@ -69,9 +94,16 @@ fn main() {
     let count = millions.unwrap_or(5) * 1_000_000;
     let out = tempfile::tempdir().expect("a folder for results");
     let folder = bids_on_disk(count, 2);
-    alternate(
-        count,
-        &[("one worker", &folder, 1), ("two workers", &folder, 2)],
-        out.path(),
-    );
+    let hot = one_hot_key(&folder);
+    for (what, folder) in [
+        ("every auction its share", &folder),
+        ("one auction has half", &hot),
+    ] {
+        println!("\n{what}");
+        let cases = [
+            ("one worker", folder.as_path(), 1),
+            ("two workers", folder, 2),
+        ];
+        alternate(count, &cases, out.path());
+    }
 }
