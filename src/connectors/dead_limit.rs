@@ -12,7 +12,7 @@ pub enum DeadLimit {
     AllOfFirstThousand,
     /// More than so many.
     Count(u64),
-    /// More than this share of 100, from the thousandth record on.
+    /// More than this share of 100: looked at from the thousandth record on, and at the end.
     Percent(f64),
     /// None.
     Off,
