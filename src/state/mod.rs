@@ -8,6 +8,7 @@
 
 pub(crate) mod codec;
 mod hash;
+mod index;
 mod table;
 mod time_queue;
 
@@ -16,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 pub use hash::{StableHasher, stable_hash};
 pub(crate) use hash::{slot, worker_of};
-pub(crate) use table::{Drain, Table};
+pub(crate) use table::{Drain, Hint, Table};
 pub(crate) use time_queue::TimeQueue;
 
 /// A value that can be kept in state and sent between workers.

@@ -4,18 +4,13 @@
 
 use std::hash::Hash;
 
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Indexed;
 
 use super::State;
+use super::index::{DIVIDE_AT, Index, Place, low, spread};
 
 /// Entries of a block.
 const BLOCK: usize = 1024;
-/// A table beyond this many entries divides its index, so that no growth step takes long: at ten
-/// million entries a step rehashes 160,000 index words, about a millisecond.
-const DIVIDE_AT: usize = 65_536;
-const PARTS: usize = 64;
-
 #[derive(Clone, Debug)]
 struct Entry<K, V> {
     key: K,
@@ -24,11 +19,13 @@ struct Entry<K, V> {
     stamp: u32,
 }
 
-/// What the index knows of an entry: enough of its hash to rehash without a look at the entry.
+/// Where an entry may lie.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    hash: u32,
-    at: u32,
+pub(crate) struct Hint(u32);
+
+impl Hint {
+    /// Knows nothing.
+    pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
 /// Which entries changed since the last checkpoint.
@@ -43,31 +40,16 @@ struct Changes<K> {
 #[derive(Clone, Debug)]
 pub(crate) struct Table<K, V> {
     blocks: Vec<Vec<Entry<K, V>>>,
-    index: Vec<HashTable<Place>>,
+    index: Index,
     len: usize,
     changes: Option<Changes<K>>,
-}
-
-#[inline]
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-#[inline]
-fn low(hash: u64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low half is what is wanted"
-    )]
-    let low = hash as u32;
-    low
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
         Self {
             blocks: Vec::new(),
-            index: vec![HashTable::new()],
+            index: Index::default(),
             len: 0,
             changes: None,
         }
@@ -87,9 +69,8 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
     pub(crate) fn bytes(&self) -> usize {
         let first = self.blocks.first().map_or(0, Vec::capacity);
         let entries = first + self.blocks.len().saturating_sub(1) * BLOCK;
-        let index: usize = self.index.iter().map(HashTable::allocation_size).sum();
         let list = self.blocks.capacity() * size_of::<Vec<Entry<K, V>>>();
-        entries * size_of::<Entry<K, V>>() + index + list
+        entries * size_of::<Entry<K, V>>() + self.index.bytes() + list
     }
 
     /// Remembers from now on which entries change.
@@ -133,9 +114,41 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
     #[cfg(test)]
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&V> {
         let Self { blocks, index, .. } = self;
-        let part = &index[part_of(hash, index.len())];
+        let part = index.part(hash);
         let place = part.find(spread(low(hash)), same(blocks, hash, key))?;
         Some(&entry(blocks, place.at).value)
+    }
+
+    /// Where the entry with this hash may lie: asked for a batch of keys before the first is
+    /// changed, the processor fetches many lines of the index, and then of the entries, at a time.
+    #[inline]
+    pub(crate) fn hint(&self, hash: u64) -> Hint {
+        let part = self.index.part(hash);
+        let place = part.find(spread(low(hash)), |place| place.hash == low(hash));
+        Hint(place.map_or(u32::MAX, |place| place.at))
+    }
+
+    /// As [`Table::upsert`]; a good `hint` saves the search, any other costs a look.
+    #[inline]
+    pub(crate) fn upsert_at(
+        &mut self,
+        hint: Hint,
+        hash: u64,
+        key: K,
+        absent: impl FnOnce() -> V,
+        change: impl FnOnce(&mut V),
+    ) {
+        let (block, nth) = (hint.0 as usize / BLOCK, hint.0 as usize % BLOCK);
+        let hinted = self.blocks.get_mut(block);
+        match hinted.and_then(|block| block.get_mut(nth)) {
+            Some(entry) if entry.key == key => {
+                change(&mut entry.value);
+                if let Some(changes) = &mut self.changes {
+                    note(changes, &mut entry.stamp, hint.0);
+                }
+            }
+            _ => self.upsert(hash, key, absent, change),
+        }
     }
 
     /// Changes the value of `key`; an absent one is first made by `absent`.
@@ -147,8 +160,10 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         absent: impl FnOnce() -> V,
         change: impl FnOnce(&mut V),
     ) {
-        if self.len == DIVIDE_AT && self.index.len() == 1 {
-            self.divide();
+        if self.len == DIVIDE_AT {
+            let blocks = &self.blocks;
+            let hash_of = |at| super::stable_hash(&entry(blocks, at).key);
+            self.index.divide(hash_of);
         }
         let Self {
             blocks,
@@ -156,8 +171,7 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
             len,
             changes,
         } = self;
-        let parts = index.len();
-        let part = &mut index[part_of(hash, parts)];
+        let part = index.part_mut(hash);
         let found = part.entry(spread(low(hash)), same(blocks, hash, &key), |place| {
             spread(place.hash)
         });
@@ -196,8 +210,7 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
             len,
             changes,
         } = self;
-        let parts = index.len();
-        let part = &mut index[part_of(hash, parts)];
+        let part = index.part_mut(hash);
         let place = part
             .find_entry(spread(low(hash)), same(blocks, hash, key))
             .ok()?;
@@ -213,7 +226,7 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         }
         // The last entry moves into the hole.
         let moved_hash = super::stable_hash(&last.key);
-        let part = &mut index[part_of(moved_hash, parts)];
+        let part = index.part_mut(moved_hash);
         let moved = part
             .find_mut(spread(low(moved_hash)), |other| other.at == last_at)
             .expect("every entry is in the index");
@@ -264,25 +277,6 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
             block: Vec::new().into_iter(),
         }
     }
-
-    fn divide(&mut self) {
-        let whole = std::mem::replace(
-            &mut self.index,
-            (0..PARTS)
-                .map(|_| HashTable::with_capacity(DIVIDE_AT / PARTS))
-                .collect(),
-        );
-        for place in whole.into_iter().flatten() {
-            let hash = super::stable_hash(&entry(&self.blocks, place.at).key);
-            let part = &mut self.index[part_of(hash, PARTS)];
-            part.insert_unique(spread(place.hash), place, |place| spread(place.hash));
-        }
-    }
-}
-
-#[inline]
-fn part_of(hash: u64, parts: usize) -> usize {
-    (hash >> 34) as usize & (parts - 1)
 }
 
 #[inline]
@@ -367,7 +361,14 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn add(table: &mut Table<u32, u64>, key: u32, by: u64) {
-        table.upsert(stable_hash(&key), key, || 0, |value| *value += by);
+        // Hints good and bad, and none.
+        let hash = stable_hash(&key);
+        let hint = match key % 3 {
+            0 => table.hint(hash),
+            1 => Hint(key),
+            _ => Hint::NONE,
+        };
+        table.upsert_at(hint, hash, key, || 0, |value| *value += by);
     }
 
     proptest! {
@@ -420,6 +421,31 @@ mod tests {
             let expected = (key % 3 != 0).then_some(u64::from(key));
             assert_eq!(table.get(stable_hash(&key), &key).copied(), expected);
         }
+    }
+
+    #[test]
+    fn parts_grow_one_after_another() {
+        let mut table = Table::<u64, ()>::default();
+        let (mut grown, mut most) = (0, 0);
+        let mut before = Vec::new();
+        for key in 0..1_000_000u64 {
+            table.upsert(stable_hash(&key), key, || (), |()| {});
+            if key < 200_000 || key % 4_096 > 0 {
+                continue;
+            }
+            let now = table.index.sizes();
+            let steps = now
+                .iter()
+                .zip(&before)
+                .filter(|(now, before)| now != before)
+                .count();
+            (grown, most) = (grown + steps, most.max(steps));
+            before = now;
+        }
+        assert!(
+            grown > 64 && most <= 6,
+            "{grown} steps, at most {most} at a time"
+        );
     }
 
     #[test]

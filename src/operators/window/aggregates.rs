@@ -184,51 +184,54 @@ impl<T, N: Number, F: Fn(&T) -> N + 'static> Aggregate<T> for Avg<F> {
     }
 }
 
-/// Aggregates that keep one of their inputs: `Option<input>`, replaced when a better one comes.
+/// Aggregates that keep one of their inputs, replaced when a better one comes.
 macro_rules! keeps_one {
-    ($(#[$doc:meta])* $name:ident, $bound:ident, $better:expr) => {
+    ($(#[$doc:meta])* $name:ident, $worst:ident, $better:expr) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name<F>(F);
 
-        impl<T, V: $bound, F: Fn(&T) -> V + 'static> Aggregate<T> for $name<F> {
+        impl<T, V: Extreme, F: Fn(&T) -> V + 'static> Aggregate<T> for $name<F> {
             type Input = V;
-            type Acc = Option<V>;
+            type Acc = V::Kept;
             type Out = V;
             #[inline]
             fn input(&self, value: &T) -> V {
                 (self.0)(value)
             }
             #[inline]
-            fn init(&self) -> Option<V> {
-                None
+            fn init(&self) -> V::Kept {
+                V::$worst()
             }
             #[inline]
-            fn add(&self, acc: &mut Option<V>, input: V) {
+            fn add(&self, acc: &mut V::Kept, input: V) {
                 let better: fn(&V, &V) -> bool = $better;
-                if acc.as_ref().is_none_or(|kept| better(&input, kept)) {
-                    *acc = Some(input);
+                if V::kept(acc).is_none_or(|kept| better(&input, kept)) {
+                    *acc = input.into();
                 }
             }
             #[inline]
-            fn merge(&self, acc: &mut Option<V>, other: Option<V>) {
-                if let Some(other) = other {
-                    Aggregate::<T>::add(self, acc, other);
+            fn merge(&self, acc: &mut V::Kept, other: V::Kept) {
+                let better: fn(&V, &V) -> bool = $better;
+                let Some(new) = V::kept(&other) else { return };
+                if V::kept(acc).is_none_or(|kept| better(new, kept)) {
+                    *acc = other;
                 }
             }
-            fn finish(&self, acc: &Option<V>) -> V {
-                acc.clone().expect("a window that fires holds an event")
+            fn finish(&self, acc: &V::Kept) -> V {
+                let kept = V::kept(acc).cloned();
+                kept.expect("a window that fires holds an event")
             }
         }
     };
 }
 keeps_one!(
     /// See [`Aggregates::min`].
-    Min, Extreme, |new, kept| kept.exceeds(new)
+    Min, highest, |new, kept| kept.exceeds(new)
 );
 keeps_one!(
     /// See [`Aggregates::max`].
-    Max, Extreme, |new, kept| new.exceeds(kept)
+    Max, lowest, |new, kept| new.exceeds(kept)
 );
 
 /// Aggregates that keep the value of one event, chosen by its place in the log.

@@ -11,7 +11,7 @@ use super::{Aggregate, Windowed};
 use crate::event::{Event, Position};
 use crate::observe::Metrics;
 use crate::operators::ByEpoch;
-use crate::state::{State, Table, stable_hash};
+use crate::state::{Hint, State, Table, stable_hash};
 use crate::time::{EventTime, Progress, Tumbling, Window};
 
 type Open<K, Acc> = Table<K, Acc>;
@@ -29,6 +29,9 @@ pub(super) struct FoldWindows<K, T, A: Aggregate<T>> {
     worker: usize,
     told: (i64, i64),
 }
+
+/// Shares that are looked up before the first of them is added.
+const AHEAD: usize = 32;
 
 const NOWHERE: Window = Window {
     start: EventTime::NEVER,
@@ -60,6 +63,21 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
         if !table.is_empty() {
             self.open.insert(before.start, table);
         }
+    }
+
+    #[inline]
+    fn fold(&mut self, hash: u64, hint: Hint, share: Share<K, A::Input, A::Acc>) {
+        let Share { key, at, part } = share;
+        if at < self.recent.0.start || at >= self.recent.0.end {
+            self.turn_to(self.windows.window(at));
+        }
+        let aggregate = &*self.aggregate;
+        let change = |acc: &mut A::Acc| match part {
+            Part::One(input) => aggregate.add(acc, input),
+            Part::Many(other) => aggregate.merge(acc, other),
+        };
+        let table = &mut self.recent.1;
+        table.upsert_at(hint, hash, key, || aggregate.init(), change);
     }
 
     /// The next window to fire, if the horizon has reached its end.
@@ -107,23 +125,17 @@ where
     type Out = Event<Windowed<K, A::Out>>;
 
     fn apply(&mut self, shares: &mut Vec<Self::In>, _: &mut Vec<Self::Out>) {
-        for share in shares.drain(..) {
-            let Share { key, at, part } = share;
-            let within = at >= self.recent.0.start && at < self.recent.0.end;
-            if !within {
-                self.turn_to(self.windows.window(at));
+        let mut hints = [(0, Hint::NONE); AHEAD];
+        let mut shares = shares.drain(..);
+        while !shares.as_slice().is_empty() {
+            for (hint, share) in hints.iter_mut().zip(shares.as_slice()) {
+                let hash = stable_hash(&share.key);
+                // Of the recent window, whatever the share's is: a wrong hint does no harm.
+                *hint = (hash, self.recent.1.hint(hash));
             }
-            let aggregate = &*self.aggregate;
-            let hash = stable_hash(&key);
-            self.recent.1.upsert(
-                hash,
-                key,
-                || aggregate.init(),
-                |acc| match part {
-                    Part::One(input) => aggregate.add(acc, input),
-                    Part::Many(other) => aggregate.merge(acc, other),
-                },
-            );
+            for ((hash, hint), share) in hints.into_iter().zip(shares.by_ref()) {
+                self.fold(hash, hint, share);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::exact_mean::mean;
 use super::{ExactSum, IntSum};
 use crate::state::State;
+use crate::time::EventTime;
 
 /// A number that can be summed exactly.
 pub trait Number: State {
@@ -91,35 +92,84 @@ floats!(f32, f64);
 /// A value that has a smallest and a largest. Floats are ordered as IEEE 754's total order has it,
 /// so that NaN has a place and the answer does not depend on arrival.
 pub trait Extreme: State {
+    /// What is kept of many: the best one, or what stands for none. Numbers need no room for
+    /// "none": a bound of their range does.
+    type Kept: State + From<Self>;
     /// Whether this one is larger than `other`.
     fn exceeds(&self, other: &Self) -> bool;
+    /// What is kept before the first when the largest is wanted: nothing is below it.
+    fn lowest() -> Self::Kept;
+    /// What is kept before the first when the smallest is wanted: nothing is above it.
+    fn highest() -> Self::Kept;
+    /// The best one; `None` before the first, or a bound of the range.
+    fn kept(kept: &Self::Kept) -> Option<&Self>;
 }
 
-macro_rules! ordered {
-    ($($ordered:ty),*) => {$(
-        impl Extreme for $ordered {
+macro_rules! ranged {
+    ($($ranged:ty, $lowest:expr, $highest:expr, $exceeds:expr;)*) => {$(
+        impl Extreme for $ranged {
+            type Kept = Self;
             #[inline]
             fn exceeds(&self, other: &Self) -> bool {
-                self > other
+                let exceeds: fn(&Self, &Self) -> bool = $exceeds;
+                exceeds(self, other)
+            }
+            #[inline]
+            fn lowest() -> Self {
+                $lowest
+            }
+            #[inline]
+            fn highest() -> Self {
+                $highest
+            }
+            #[inline]
+            fn kept(kept: &Self) -> Option<&Self> {
+                Some(kept)
             }
         }
     )*};
 }
-ordered!(
-    i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, bool, char, String
-);
-ordered!(crate::time::EventTime);
+macro_rules! integers_ranged {
+    ($($integer:ty),*) => {
+        ranged!($($integer, <$integer>::MIN, <$integer>::MAX, |a, b| a > b;)*);
+    };
+}
+integers_ranged!(i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, char);
+ranged! {
+    bool, false, true, |a, b| a > b;
+    // The ends of the total order are the NaNs with all bits of the payload set.
+    f32, f32::from_bits(u32::MAX), f32::from_bits(u32::MAX >> 1), |a, b| a.total_cmp(b).is_gt();
+    f64, f64::from_bits(u64::MAX), f64::from_bits(u64::MAX >> 1), |a, b| a.total_cmp(b).is_gt();
+    EventTime, EventTime::NEVER, EventTime::END, |a, b| a > b;
+}
 
-impl Extreme for f64 {
-    #[inline]
+impl Extreme for String {
+    type Kept = Option<Self>;
     fn exceeds(&self, other: &Self) -> bool {
-        self.total_cmp(other).is_gt()
+        self > other
+    }
+    fn lowest() -> Option<Self> {
+        None
+    }
+    fn highest() -> Option<Self> {
+        None
+    }
+    fn kept(kept: &Option<Self>) -> Option<&Self> {
+        kept.as_ref()
     }
 }
 
-impl Extreme for f32 {
-    #[inline]
-    fn exceeds(&self, other: &Self) -> bool {
-        self.total_cmp(other).is_gt()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_float_lies_beyond_the_ends(bits: u64, half: u32) {
+            let (float, half) = (f64::from_bits(bits), f32::from_bits(half));
+            prop_assert!(!f64::lowest().exceeds(&float) && !float.exceeds(&f64::highest()));
+            prop_assert!(!f32::lowest().exceeds(&half) && !half.exceeds(&f32::highest()));
+        }
     }
 }
