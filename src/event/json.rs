@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod digits;
 mod name;
 mod problem;
 mod read;

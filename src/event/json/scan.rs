@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::DEPTH_MAX;
+use super::digits::integer;
 use super::problem::Problem;
 
 type Result<T> = std::result::Result<T, Problem>;
@@ -380,18 +381,6 @@ fn specials(word: u64) -> u64 {
     let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));
     let controls = word.wrapping_sub(ONES * 0x20) & !word;
     (quotes | backslashes | controls) & HIGHS
-}
-
-/// Counts the digits at the start of `bytes`, and returns the number that they write as far as 64
-/// bits hold it.
-#[inline]
-fn integer(bytes: &[u8]) -> (usize, u64) {
-    let (mut digits, mut value) = (0, 0_u64);
-    while let Some(digit @ b'0'..=b'9') = bytes.get(digits) {
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-        digits += 1;
-    }
-    (digits, value)
 }
 
 #[cfg(test)]
