@@ -9,6 +9,8 @@
     )
 )]
 
+#[cfg(feature = "dev-broker")]
+pub mod broker;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod connectors;

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "dev-broker")]
+#[path = "anabranch/broker.rs"]
+mod broker;
 #[path = "../../dataflows/demo/mod.rs"]
 mod demo;
 
@@ -23,10 +26,15 @@ struct Arguments {
 enum Command {
     /// Run the job `user_activity` on made-up behaviour of 1,000 users, and show what comes out
     Demo(demo::Arguments),
+    /// A Kafka for development: in memory, on the loopback, nothing to install
+    #[cfg(feature = "dev-broker")]
+    Broker(broker::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "dev-broker")]
+        Command::Broker(arguments) => broker::run(&arguments),
     }
 }

@@ -8,6 +8,8 @@ mod summary;
 
 pub(crate) use board::{Board, PartitionStatus, SourceStatus};
 pub(crate) use clock::now;
+#[cfg(feature = "dev-broker")]
+pub(crate) use clock::time_of_day;
 pub(crate) use metrics::{Metrics, Tally, WorkerMetrics};
 pub use summary::Summary;
 pub(crate) use summary::{duration, grouped};
