@@ -139,13 +139,12 @@ impl Call<'_> {
 
     fn produce(self) -> Result<(), Broken> {
         let request = ProduceRequest::read(self.frame, self.version)?;
-        match produce::produce(self.broker, request, self.version) {
-            Some(response) => encode(&response, self.version, self.out),
-            None => {
-                self.out.clear();
-                Ok(())
-            }
-        }
+        let response = produce::produce(self.broker, request, self.version);
+        let Some(response) = response else {
+            self.out.clear();
+            return Ok(());
+        };
+        encode(&response, self.version, self.out)
     }
 }
 

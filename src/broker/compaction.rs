@@ -189,8 +189,8 @@ fn survivors(
     Ok(Some((
         count,
         Stored {
-            bytes,
             max_timestamp,
+            bytes,
             ..batch.clone()
         },
     )))

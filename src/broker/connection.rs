@@ -53,7 +53,7 @@ impl From<io::Error> for End {
 }
 
 /// Serves a client until the connection ends.
-pub(super) fn serve(broker: &Broker, mut stream: TcpStream, signal: Arc<Signal>) -> End {
+pub(super) fn serve(broker: &Broker, mut stream: TcpStream, signal: &Arc<Signal>) -> End {
     let connect = || -> io::Result<Caller> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -61,7 +61,7 @@ pub(super) fn serve(broker: &Broker, mut stream: TcpStream, signal: Arc<Signal>)
         Ok(Caller {
             local: stream.local_addr()?,
             remote: stream.peer_addr()?,
-            signal: Arc::clone(&signal),
+            signal: Arc::clone(signal),
         })
     };
     let caller = match connect() {

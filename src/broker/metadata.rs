@@ -1,5 +1,5 @@
-//! Who is there and which topics: ApiVersions is in `api`, here are Metadata, DescribeCluster and
-//! FindCoordinator. One broker leads and coordinates everything.
+//! Who is there, and which topics: `Metadata`, `DescribeCluster` and `FindCoordinator`. One broker
+//! leads and coordinates everything.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,12 +73,11 @@ fn one_topic(
     wanted: &MetadataRequestTopic,
     create: bool,
 ) -> MetadataResponseTopic {
-    let found = match &wanted.name {
-        Some(name) => named(broker, name, create),
-        None => {
-            let topic = broker.topics.with_id(wanted.topic_id);
-            topic.ok_or_else(|| Code::UnknownTopicId.into())
-        }
+    let found = if let Some(name) = &wanted.name {
+        named(broker, name, create)
+    } else {
+        let topic = broker.topics.with_id(wanted.topic_id);
+        topic.ok_or_else(|| Code::UnknownTopicId.into())
     };
     match found {
         Ok(topic) => described(&topic),

@@ -1,4 +1,5 @@
-//! Where a partition starts, ends, or has a time: ListOffsets and OffsetForLeaderEpoch.
+//! Where a partition starts, ends, or has a time: `ListOffsets` and
+//! `OffsetForLeaderEpoch`.
 
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -77,10 +78,8 @@ fn find(log: &Log, wanted: i64, committed: bool) -> Answer<Place> {
 
 /// The first record that is not older than `time`.
 fn first_at(log: &Log, time: i64) -> Option<Place> {
-    let candidates = data(log).filter(|batch| batch.max_timestamp >= time);
-    candidates
-        .filter_map(|batch| inside(batch, log.start(), |stamp| stamp >= time))
-        .next()
+    let mut candidates = data(log).filter(|batch| batch.max_timestamp >= time);
+    candidates.find_map(|batch| inside(batch, log.start(), |stamp| stamp >= time))
 }
 
 /// The first record of those with the largest time.

@@ -118,13 +118,11 @@ impl Producers {
     pub(super) fn judge(&self, header: &Header) -> Answer<Verdict> {
         let transactional = header.is_transactional();
         if !header.is_idempotent() {
-            return match transactional {
-                true => Err(Refusal::new(
-                    Code::InvalidRecord,
-                    "a transaction without producer",
-                )),
-                false => Ok(Verdict::New),
-            };
+            if transactional {
+                let why = "a transaction without producer";
+                return Err(Refusal::new(Code::InvalidRecord, why));
+            }
+            return Ok(Verdict::New);
         }
         let stranger = || {
             Refusal::new(

@@ -22,8 +22,8 @@ impl Refusal {
     }
 
     /// The sentence, where a response has a place for it.
-    pub(super) fn message(&self) -> Option<StrBytes> {
-        Some(StrBytes::from_string(self.to_string()))
+    fn message(&self) -> StrBytes {
+        StrBytes::from_string(self.to_string())
     }
 }
 
@@ -52,5 +52,5 @@ pub(super) fn code<T>(answer: &Answer<T>) -> i16 {
 
 /// The message of a response: none where nothing was refused.
 pub(super) fn message<T>(answer: &Answer<T>) -> Option<StrBytes> {
-    answer.as_ref().err().and_then(Refusal::message)
+    answer.as_ref().err().map(Refusal::message)
 }

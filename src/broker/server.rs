@@ -61,7 +61,7 @@ impl Server {
         let broker = Arc::clone(&server.broker);
         let connections = Arc::clone(&server.connections);
         server.spawn("broker-accept", move || {
-            accept(&listener, &broker, &connections)
+            accept(&listener, &broker, &connections);
         })?;
         let broker = Arc::clone(&server.broker);
         let stopped = Arc::clone(&server.stopped);
@@ -167,7 +167,7 @@ fn open(stream: TcpStream, broker: &Arc<Broker>, connections: &Arc<Connections>)
         let (broker, connections) = (Arc::clone(broker), Arc::clone(connections));
         let signal = Arc::clone(&signal);
         move || {
-            run(&broker, stream, signal);
+            run(&broker, stream, &signal);
             lock(&connections.open).remove(&id);
         }
     };
@@ -187,7 +187,7 @@ fn open(stream: TcpStream, broker: &Arc<Broker>, connections: &Arc<Connections>)
 }
 
 /// Serves a client; a mistake of the broker ends this connection and no other.
-fn run(broker: &Broker, stream: TcpStream, signal: Arc<Signal>) {
+fn run(broker: &Broker, stream: TcpStream, signal: &Arc<Signal>) {
     let peer = stream.peer_addr();
     let served = catch_unwind(AssertUnwindSafe(|| serve(broker, stream, signal)));
     match served {

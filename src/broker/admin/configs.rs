@@ -136,9 +136,9 @@ pub(in crate::broker) fn incremental_alter_configs(
         let name = &resource.resource_name;
         let changed = || -> Answer {
             let config = config_of(broker, resource.resource_type, name)?;
-            let changes = resource.configs.iter();
+            let mut changes = resource.configs.iter();
             let config =
-                changes.fold(Ok((*config).clone()), |config, one| changed(&config?, one))?;
+                changes.try_fold((*config).clone(), |config, one| changed(&config, one))?;
             set(broker, name, config, request.validate_only)
         };
         let answer = changed();

@@ -186,14 +186,13 @@ fn delete_one(
     id: Uuid,
     version: i16,
 ) -> DeletableTopicResult {
-    let found = match name {
-        Some(name) => Ok(name.to_string()),
-        None => {
-            let topic = broker.topics.with_id(id);
-            topic
-                .map(|topic| topic.name.clone())
-                .ok_or_else(|| Code::UnknownTopicId.into())
-        }
+    let found = if let Some(name) = name {
+        Ok(name.to_string())
+    } else {
+        let topic = broker.topics.with_id(id);
+        topic
+            .map(|topic| topic.name.clone())
+            .ok_or_else(|| Code::UnknownTopicId.into())
     };
     let deleted = found.and_then(|name| broker.topics.delete(&name));
     if let Ok(topic) = &deleted {

@@ -116,7 +116,7 @@ pub(in crate::broker) fn fetch(
         });
         let found = find(broker, &request.group_id, wanted, stable);
         let topics = found.into_iter().map(|(name, partitions)| {
-            let partitions = partitions.into_iter().map(Found::old);
+            let partitions = partitions.into_iter().map(Found::alone);
             OffsetFetchResponseTopic::default()
                 .with_name(name)
                 .with_partitions(partitions.collect())
@@ -132,7 +132,7 @@ pub(in crate::broker) fn fetch(
         });
         let found = find(broker, &group.group_id, wanted, stable);
         let topics = found.into_iter().map(|(name, partitions)| {
-            let partitions = partitions.into_iter().map(Found::new);
+            let partitions = partitions.into_iter().map(Found::in_group);
             OffsetFetchResponseTopics::default()
                 .with_name(name)
                 .with_partitions(partitions.collect())
@@ -172,7 +172,7 @@ impl Found {
         })
     }
 
-    fn old(self) -> OffsetFetchResponsePartition {
+    fn alone(self) -> OffsetFetchResponsePartition {
         let error = self.code();
         let (number, offset, epoch, metadata) = self.split();
         OffsetFetchResponsePartition::default()
@@ -183,7 +183,7 @@ impl Found {
             .with_metadata(metadata)
     }
 
-    fn new(self) -> OffsetFetchResponsePartitions {
+    fn in_group(self) -> OffsetFetchResponsePartitions {
         let error = self.code();
         let (number, offset, epoch, metadata) = self.split();
         OffsetFetchResponsePartitions::default()
