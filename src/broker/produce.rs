@@ -24,6 +24,9 @@ use crate::observe::{now, time_of_day};
 
 pub(super) use request::{PartitionBatch, ProduceRequest, TopicBatches};
 
+/// What a client is told in words.
+const SENTENCES: [Code; 2] = [Code::InvalidRecord, Code::InvalidTimestamp];
+
 /// Where a batch was placed.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
@@ -81,8 +84,10 @@ fn partition_response(
         .with_base_offset(place.0)
         .with_log_append_time_ms(place.1)
         .with_log_start_offset(if version >= 5 { place.2 } else { -1 });
+    // As Kafka: a sentence goes with what is wrong with records.
+    let told = matches!(&answer, Err(refusal) if SENTENCES.contains(&refusal.code));
     match version {
-        8.. => response.with_error_message(message(&answer)),
+        8.. if told => response.with_error_message(message(&answer)),
         _ => response,
     }
 }

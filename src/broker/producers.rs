@@ -48,6 +48,8 @@ struct Producer {
     epoch: i16,
     /// The last batches of this epoch, the newest last.
     written: VecDeque<Written>,
+    /// Whether it has written nothing since its epoch advanced: then it begins at 0.
+    advanced: bool,
     /// Whether its transaction may write here.
     enlisted: bool,
     /// The first offset of its open transaction.
@@ -60,6 +62,7 @@ impl Producer {
         Self {
             epoch,
             written: VecDeque::new(),
+            advanced: false,
             enlisted: false,
             open: None,
             touched: now,
@@ -70,6 +73,7 @@ impl Producer {
         if epoch != self.epoch {
             self.epoch = epoch;
             self.written.clear();
+            self.advanced = true;
         }
     }
 
@@ -86,7 +90,8 @@ impl Producer {
         if let Some(written) = self.written.iter().find(same) {
             return Ok(Verdict::Repeated(written.base));
         }
-        match self.written.back().map(|written| next(written.last)) {
+        let first = self.advanced.then_some(0);
+        match self.written.back().map(|written| next(written.last)).or(first) {
             Some(expected) if expected != sequence => Err(out_of_order(header, expected)),
             _ => Ok(Verdict::New),
         }
@@ -167,6 +172,7 @@ impl Producers {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(new);
         producer.advance(header.producer_epoch);
         producer.touched = now;
+        producer.advanced = false;
         if producer.written.len() == REMEMBERED {
             producer.written.pop_front();
         }

@@ -4,8 +4,8 @@
 //! `kafka-protocol` allocates an array before it reads it, by the count that the request claims:
 //! some gigabytes for a few bytes of garbage, and an allocation that fails ends the process. So
 //! each request is decoded twice, the first time from a [`Probe`], in which no number is larger
-//! than what is left to read: a count that is too large then runs into the end of the bytes, and
-//! the second decoding does not take place.
+//! than what is left to read and one: a count that is too large then runs into the end of the
+//! bytes, and the second decoding does not take place.
 
 use bytes::{Buf, Bytes, BytesMut, TryGetError};
 use kafka_protocol::protocol::buf::ByteBuf;
@@ -44,7 +44,7 @@ pub(super) fn encode<T: Encodable>(
     })
 }
 
-/// The bytes of a request, with numbers cut to what is left.
+/// The bytes of a request, with numbers cut to one more than is left.
 ///
 /// Counts of arrays are `i32`, or varints of one to five single bytes; each element takes a byte at
 /// least. Other numbers are cut as well, and their structure is the same.
@@ -70,8 +70,8 @@ impl Buf for Probe {
 
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
         let value = self.rest.try_get_i32()?;
-        let most = i32::try_from(self.rest.len()).unwrap_or(i32::MAX);
-        Ok(value.min(most))
+        let too_many = i32::try_from(self.rest.len() + 1).unwrap_or(i32::MAX);
+        Ok(value.min(too_many))
     }
 
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {

@@ -241,10 +241,12 @@ fn list(headers: &[(String, Option<Vec<u8>>)]) -> Result<*mut sys::rd_kafka_head
 /// Reads a delivery report.
 fn delivery(message: &sys::rd_kafka_message_t) -> Delivery {
     let failed = (message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| {
-        // SAFETY: the message is valid; its text, if any, lives as long.
-        let reason = unsafe { text(sys::rd_kafka_message_produce_errstr(message)) };
-        let code = RDKafkaErrorCode::from(message.err);
-        (message.partition, reason.unwrap_or_else(|| describe(code)))
+        // Not `rd_kafka_message_produce_errstr`: the broker's own sentence is freed with the response
+        // before the report is read (librdkafka 2.12).
+        (
+            message.partition,
+            describe(RDKafkaErrorCode::from(message.err)),
+        )
     });
     Delivery {
         tag: message._private.addr(),

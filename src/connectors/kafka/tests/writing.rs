@@ -216,4 +216,19 @@ fn what_the_broker_refuses_is_said_by_the_next_call() {
     assert!(error.contains(&format!("`{topic}[0]`")) && error.contains("Message size too large"));
     assert_eq!(writer.write(&batch, 0).unwrap_err().to_string(), error);
     assert_eq!(sink.finish(false).unwrap_err().to_string(), error);
+    // To this one the broker adds a sentence of its own.
+    let late = self::topic(
+        "write-refused",
+        1,
+        &[("message.timestamp.before.max.ms", "1000")],
+    );
+    let (_sink, mut writer) = open(&late, options(), false);
+    let mut batch = Batch::default();
+    add(&mut batch, &item(None, Some("old"), 5), 0);
+    assert_eq!(writer.write(&batch, 0).unwrap(), Written::All);
+    let error = writer.close().unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("`{late}[0]`")) && error.contains("Invalid timestamp"),
+        "{error}"
+    );
 }

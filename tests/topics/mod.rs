@@ -1,4 +1,5 @@
-//! Topics of the broker that `ANABRANCH_KAFKA` names, by a client that is not the engine's.
+//! Topics of the Kafka that `ANABRANCH_KAFKA` names, or of a development broker in this process
+//! where it names none; by a client that is not the engine's.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,9 +8,11 @@
     reason = "tests may fail"
 )]
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use anabranch::broker::DevBroker;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -56,9 +59,25 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// The Kafka to test with: a real one, or one in this process, which lives as long as it does.
+pub(crate) fn bootstrap() -> String {
+    static BROKER: OnceLock<DevBroker> = OnceLock::new();
+    let own = || {
+        BROKER
+            .get_or_init(|| DevBroker::start().unwrap())
+            .bootstrap()
+    };
+    std::env::var("ANABRANCH_KAFKA").unwrap_or_else(|_| own())
+}
+
+/// Whether that is a real one.
+pub(crate) fn is_real() -> bool {
+    std::env::var_os("ANABRANCH_KAFKA").is_some()
+}
+
 impl Topics {
     pub(crate) fn new() -> Self {
-        let bootstrap = std::env::var("ANABRANCH_KAFKA").expect("run scripts/test-kafka");
+        let bootstrap = bootstrap();
         let admin = ClientConfig::new()
             .set("bootstrap.servers", &bootstrap)
             .create()
