@@ -114,3 +114,43 @@ impl std::error::Error for Error {
             .map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
+
+/// ` (did you mean ..?)`, if a known name is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let close = |other: &&str| distance(name, other) <= 1 + name.len() / 4;
+    let near = known
+        .filter(close)
+        .min_by_key(|other| distance(name, other));
+    near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"))
+}
+
+/// Edits that lead from one name to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_offered_and_a_far_one_is_not() {
+        let known = || ["size", "lag", "allowed-lateness"].into_iter();
+        assert_eq!(nearest("sise", known()), " (did you mean `size`?)");
+        assert_eq!(
+            nearest("allowed-latenes", known()),
+            " (did you mean `allowed-lateness`?)"
+        );
+        assert_eq!(nearest("colour", known()), "");
+    }
+}

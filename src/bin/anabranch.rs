@@ -1,8 +1,9 @@
-//! `anabranch`: the demonstration, and later the tools that work on any job's leavings.
+//! `anabranch`: the demonstration, and the tools that work on any job's leavings.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anabranch::cli::{self, digest};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[cfg(feature = "dev-broker")]
 #[path = "anabranch/broker.rs"]
@@ -25,16 +26,30 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the job `user_activity` on made-up behaviour of 1,000 users, and show what comes out
+    #[command(after_help = "Example:\n  anabranch demo --workers 2 --rate 30000")]
     Demo(demo::Arguments),
+    /// Say one number for the records of a file, a folder or a topic, whatever their order
+    ///
+    /// The SHA-256 of the records, each as canonical JSON (members sorted by name, no white space,
+    /// numbers by value with every digit, integers whole) and a newline, sorted by their bytes; and
+    /// how many there are. So it is the same for the same results, from one file, packed, in parts,
+    /// or in a topic, of which only what is committed is read. What is no JSON counts as its bytes.
+    #[command(after_help = "Examples:\n  anabranch digest out/stats.jsonl\n  \
+                      anabranch digest kafka:bid-stats --bootstrap 127.0.0.1:9092 -o json")]
+    Digest(digest::Arguments),
     /// A Kafka for development: in memory, on the loopback, nothing to install
     #[cfg(feature = "dev-broker")]
     Broker(broker::Arguments),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Demo(arguments) => demo::run(&arguments),
-        #[cfg(feature = "dev-broker")]
-        Command::Broker(arguments) => broker::run(&arguments),
+    match Arguments::try_parse() {
+        Err(error) => cli::refuse(&error, &Arguments::command()),
+        Ok(Arguments { command }) => match command {
+            Command::Demo(arguments) => demo::run(&arguments),
+            Command::Digest(arguments) => digest::run(&arguments),
+            #[cfg(feature = "dev-broker")]
+            Command::Broker(arguments) => broker::run(&arguments),
+        },
     }
 }

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::config::{Given, TOGETHER};
+use super::console::Format;
+use super::secret;
 use crate::connectors::{DeadLimit, Start};
 use crate::error::{Error, Result};
 use crate::runtime::Settings;
@@ -25,6 +28,7 @@ pub(super) enum Command {
     /// Run the job (the default)
     Run(Box<RunArguments>),
     /// Show ports, parameters, the rule for lateness and the dataflow
+    #[command(after_help = "Example:\n  bid_stats describe -o json")]
     Describe(DescribeArguments),
 }
 
@@ -44,6 +48,7 @@ pub(super) enum Output {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new(TOGETHER).multiple(true).args(["verbose", "quiet", "log_level"])))]
 #[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub(super) struct RunArguments {
     /// Bind a source port: file:PATH, kafka:TOPIC, or - for standard input
@@ -78,9 +83,15 @@ pub(super) struct RunArguments {
     /// Set a parameter of the job, as `describe` lists them
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
-    /// Set a librdkafka property, for all ports or for one
+    /// Set a librdkafka property, for all ports or for one; ${env:X} and ${file:PATH} are secrets
     #[arg(short = 'X', long, value_name = "[NAME:]KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
+    /// Read librdkafka properties from a .properties file; --property wins
+    #[arg(long, value_name = "FILE")]
+    pub(super) kafka_config: Option<PathBuf>,
+    /// What was read there
+    #[arg(skip)]
+    pub(super) kafka_properties: Vec<Given>,
     /// A live partition that is silent for this long stops holding the watermark; or off
     #[arg(long, value_name = "D", default_value = "10s", value_parser = optional_duration)]
     idle_timeout: Optional,
@@ -99,6 +110,9 @@ pub(super) struct RunArguments {
     /// exactly-once or at-least-once (exactly-once: not yet)
     #[arg(long, value_name = "G")]
     guarantee: Option<String>,
+    /// Read flags from a TOML file; flags and environment (ANABRANCH_WORKERS=2) win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Say more; twice: much more
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -106,15 +120,18 @@ pub(super) struct RunArguments {
     #[arg(short, long)]
     pub(super) quiet: bool,
     /// What to log: error, warn, info, debug, trace, or a filter of tracing
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = log_level)]
     log_level: Option<String>,
+    /// How stderr looks
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Pretty)]
+    pub(super) log_format: Format,
 }
 
 /// A duration, or off.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Optional(Option<Duration>);
 
-fn pair(text: &str) -> std::result::Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> std::result::Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     if key.is_empty() {
         return Err("the key is empty".to_owned());
@@ -130,6 +147,14 @@ fn optional_duration(text: &str) -> std::result::Result<Optional, String> {
     duration
         .map(|duration| Optional(Some(duration)))
         .map_err(|why| format!("expected a duration such as 250ms, 10s, 1h30m, or off: {why}"))
+}
+
+fn log_level(text: &str) -> std::result::Result<String, String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(text);
+    filter.map(|_| text.to_owned()).map_err(|_| {
+        "expected error, warn, info, debug, trace, off, or a filter such as warn,kafka=debug"
+            .to_owned()
+    })
 }
 
 fn start(text: &str) -> std::result::Result<Start, String> {
@@ -225,11 +250,17 @@ impl RunArguments {
         for (key, value) in &self.set {
             settings = settings.set(key, value);
         }
+        for one in &self.kafka_properties {
+            let name = one.key.as_deref().unwrap_or_default();
+            let about = format!("{}: property `{name}`", one.at);
+            settings = property(settings, &about, None, name, &one.value)?;
+        }
         for (key, value) in &self.property {
-            let (port, key) = key
+            let (port, name) = key
                 .split_once(':')
                 .map_or((None, &**key), |(p, k)| (Some(p), k));
-            settings = settings.property(port, key, value);
+            let about = format!("property `{key}`");
+            settings = property(settings, &about, port, name, value)?;
         }
         if let Some(workers) = self.workers {
             settings = settings.workers(workers);
@@ -242,6 +273,22 @@ impl RunArguments {
         }
         Ok(settings)
     }
+}
+
+/// Adds a property, and keeps its value from every eye if it is a secret.
+fn property(
+    settings: Settings,
+    about: &str,
+    port: Option<&str>,
+    name: &str,
+    value: &str,
+) -> Result<Settings> {
+    let (value, substituted) = secret::substitute(about, value)?;
+    if substituted || secret::is_secret(name) {
+        secret::keep(&value);
+        return Ok(settings.secret_property(port, name, &value));
+    }
+    Ok(settings.property(port, name, &value))
 }
 
 fn once(flag: &str, pairs: &[(String, String)]) -> Result {

@@ -2,12 +2,18 @@
 //! process is owned: a library never exits, prints or installs hooks.
 
 mod args;
+mod config;
+mod console;
+#[doc(hidden)]
+pub mod digest;
 mod progress;
 mod report;
+mod secret;
 mod tell;
+mod usage;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -21,6 +27,8 @@ use crate::observe::Summary;
 use crate::runtime::{Run, Settings, run as run_plan};
 use crate::stream::Control;
 use args::{Arguments, Command};
+use config::Stop;
+pub use console::say;
 
 /// Runs `job` as the arguments of this process say, and says how it ended.
 ///
@@ -45,32 +53,65 @@ pub fn run_with(job: &Job, arguments: impl IntoIterator<Item = OsString>) -> Exi
         .name(name.clone())
         .bin_name(name)
         .after_help(example);
-    let parsed = command.try_get_matches_from(arguments);
-    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
-        Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
-    };
-    match act(job, arguments) {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    console::set_format(console::format_of(&arguments));
+    match start(job, &command, arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let hint = if error.kind() == ErrorKind::Usage {
-                " (see --help)"
-            } else {
-                ""
-            };
-            say(&format!("error: {error}{hint}"));
-            ExitCode::from(error.exit_code())
-        }
+        Err(Stop::Clap(error)) => refuse(&error, &command),
+        Err(Stop::Wrong(error)) => end(&error),
     }
 }
 
-fn usage(error: &clap::Error) -> ExitCode {
-    // Nothing is left to be done if even that cannot be printed.
-    let _ = error.print();
+/// Says why a run ended.
+fn end(error: &Error) -> ExitCode {
+    let hint = if error.kind() == ErrorKind::Usage {
+        " (see --help)"
+    } else {
+        ""
+    };
+    console::fail(&format!("{error}{hint}"), error.exit_code());
+    ExitCode::from(error.exit_code())
+}
+
+/// Shows help or version, or says in one line what is wrong with the arguments of `command`.
+#[doc(hidden)]
+pub fn refuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
     match error.kind() {
-        ClapError::DisplayHelp | ClapError::DisplayVersion => ExitCode::SUCCESS,
-        _ => ExitCode::from(2),
+        ClapError::DisplayHelp | ClapError::DisplayVersion => match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(cause) => end(&Error::operating("stdout").because(cause)),
+        },
+        ClapError::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Nothing is left to be done if even that cannot be printed.
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => end(&Error::usage(usage::line(error, command))),
     }
+}
+
+fn start(job: &Job, command: &clap::Command, arguments: Vec<OsString>) -> Result<(), Stop> {
+    let ports = || {
+        let declared = job.declared(&Settings::new()).unwrap_or_default();
+        declared.ports.into_iter().map(|port| port.name).collect()
+    };
+    let layered = config::read(command, &ports, arguments)?;
+    let mut arguments = Arguments::from_arg_matches(&layered.matches)?;
+    let mut given = layered.given;
+    let run = match &mut arguments.command {
+        Some(Command::Run(run)) => run,
+        _ => &mut arguments.run,
+    };
+    console::set_format(run.log_format);
+    init_log(run);
+    for warning in layered.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(path) = &run.kafka_config {
+        run.kafka_properties = config::read_properties(path)?;
+        given.extend(run.kafka_properties.clone());
+    }
+    act(job, arguments).map_err(|error| Stop::Wrong(config::blame(error, &given)))
 }
 
 fn act(job: &Job, arguments: Arguments) -> Result {
@@ -88,7 +129,6 @@ fn act(job: &Job, arguments: Arguments) -> Result {
 
 fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
     let quiet = arguments.quiet;
-    init_log(arguments);
     let guarantee = arguments.guarantee_line();
     let settings = arguments.settings(job.name())?;
     let plan = job.plan(&settings)?;
@@ -126,11 +166,14 @@ fn watched(plan: crate::runtime::Plan, shows_progress: bool) -> Result<Summary> 
 fn install_panic_hook() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        before(panic);
         let operator = crate::stream::Running::get();
-        say(&format!(
-            "error: operator `{operator}` panicked; a restart recovers"
-        ));
+        let what = format!("operator `{operator}` panicked; a restart recovers");
+        if console::is_json() {
+            console::fail(&format!("{what}: {panic}"), 134);
+        } else {
+            before(panic);
+            console::fail(&what, 134);
+        }
         std::process::abort();
     }));
 }
@@ -157,14 +200,7 @@ fn init_log(arguments: &args::RunArguments) {
     use tracing_subscriber::EnvFilter;
     let filter =
         EnvFilter::try_new(arguments.log_level()).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours)
-        .with_target(false);
-    // A program that embeds this may have its own.
-    let _ = subscriber.try_init();
+    console::init_log(filter);
 }
 
 /// Runs `job` with settings of one's own, and says how it ended: for programs around a job.
@@ -175,17 +211,8 @@ pub fn run_settings(job: &Job, settings: &Settings) -> ExitCode {
             say(&summary.to_string());
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            say(&format!("error: {error}"));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => end(&error),
     }
-}
-
-/// One line to the terminal; diagnostics go to stderr only.
-pub fn say(line: &str) {
-    // Whoever closed stderr does not want to hear it.
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 fn out(text: &str) -> Result {

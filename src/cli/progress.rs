@@ -1,13 +1,12 @@
 //! The progress of a run on stderr: one line that is rewritten on a terminal, a line each ten
 //! seconds elsewhere.
 
-use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::console::{is_terminal, rewrite, say};
 use super::report::{Moment, line, why_waiting};
-use super::say;
 use crate::observe::now;
 use crate::runtime::Run;
 
@@ -26,7 +25,7 @@ impl Progress {
     pub(super) fn start(run: &Run) -> Self {
         let (end, ended) = channel();
         let run = run.clone();
-        let terminal = io::stderr().is_terminal();
+        let terminal = is_terminal();
         let every = if terminal { OFTEN } else { SELDOM };
         let thread = thread::spawn(move || {
             let mut reporter = Reporter::new(&run, terminal);
@@ -90,7 +89,7 @@ impl Reporter {
         if self.terminal {
             // The line is cut where a usual terminal ends, or rewriting would leave parts behind.
             let cut: String = text.chars().take(110).collect();
-            let _ = write!(io::stderr().lock(), "\r\x1b[K{cut}");
+            rewrite(&cut);
             self.shown = true;
         } else {
             say(text);
@@ -99,7 +98,7 @@ impl Reporter {
 
     fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+            rewrite("");
         }
     }
 }

@@ -32,6 +32,8 @@ pub use dead_limit::DeadLimit;
 pub(crate) use dead_limit::check_dead_share;
 pub use file::{FileSink, FileSource};
 #[cfg(feature = "kafka")]
+pub(crate) use kafka::check_property;
+#[cfg(feature = "kafka")]
 pub use kafka::{KafkaOptions, KafkaSink, KafkaSource, TopicLimits};
 pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;

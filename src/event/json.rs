@@ -11,6 +11,8 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cli")]
+mod canonical;
 mod digits;
 mod name;
 mod problem;
@@ -31,6 +33,20 @@ pub(crate) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, St
     scan::Scanner::new(text)
         .record()
         .map_err(|problem| problem.to_string())
+}
+
+/// Appends the one form that all spellings of this JSON value have ([`canonical`]).
+///
+/// # Errors
+/// `bytes` are no JSON; what was appended then is nothing.
+#[cfg(feature = "cli")]
+pub(crate) fn canonical(bytes: &[u8], to: &mut Vec<u8>) -> Result<(), String> {
+    let start = to.len();
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    canonical::write(text, to).map_err(|problem| {
+        to.truncate(start);
+        problem.to_string()
+    })
 }
 
 /// Appends `value` as compact JSON.

@@ -44,6 +44,7 @@ pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) ->
             }
         }
     }
+    check_properties(description, settings)?;
     let (mut sources, mut sinks, mut unbound) = (Vec::new(), Vec::new(), Vec::new());
     for port in &description.ports {
         let bound = match port.kind {
@@ -66,6 +67,23 @@ pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) ->
     }
     check_places(&sources, &sinks)?;
     Ok((sources, sinks))
+}
+
+/// A property for a port that is not there would be without effect.
+fn check_properties(description: &Description, settings: &Settings) -> Result {
+    let names = || description.ports.iter().map(|port| port.name.as_str());
+    for property in &settings.properties {
+        #[cfg(feature = "kafka")]
+        crate::connectors::check_property(&property.name)?;
+        let Some(port) = &property.port else { continue };
+        if !names().any(|name| name == port) {
+            let (name, hint) = (&property.name, nearest(port, names()));
+            return Err(Error::usage(format!(
+                "property `{port}:{name}`: the job has no port `{port}`{hint}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Two sinks at one place would mix or replace each other's results; a sink where something is read
@@ -182,6 +200,7 @@ fn source_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<
             port,
             text,
             "file:PATH, kafka:TOPIC or - (standard input)",
+            &["file", "kafka"],
         )),
     }
 }
@@ -196,14 +215,17 @@ fn sink_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Ar
         "kafka" => kafka_sink(job, port, &uri, settings),
         _ => {
             let schemes = "file:PATH, kafka:TOPIC, - (standard output), stderr: or null:";
-            Err(unknown(port, text, schemes))
+            let names = ["file", "kafka", "stderr", "null"];
+            Err(unknown(port, text, schemes, &names))
         }
     }
 }
 
-fn unknown(port: &Port, uri: &str, expected: &str) -> Error {
+fn unknown(port: &Port, uri: &str, expected: &str, schemes: &[&str]) -> Error {
+    let scheme = uri.split(':').next().unwrap_or(uri);
+    let hint = nearest(scheme, schemes.iter().copied());
     Error::usage(format!(
-        "port `{}`: expected {expected}, found `{uri}`",
+        "port `{}`: expected {expected}, found `{uri}`{hint}",
         port.name
     ))
 }
@@ -265,14 +287,21 @@ fn kafka_options(job: &str, port: &Port, settings: &Settings) -> Result<KafkaOpt
         let why = format!("port `{}`: kafka: needs --bootstrap HOST:PORT", port.name);
         return Err(Error::usage(why));
     };
-    let of_port = settings
-        .properties
-        .iter()
-        .filter(|(name, ..)| name.as_ref().is_none_or(|name| *name == port.name));
     let mut options = KafkaOptions::new(servers, job);
-    options.properties = of_port
-        .map(|(_, key, value)| (key.clone(), value.clone()))
-        .collect();
+    for property in &settings.properties {
+        if property
+            .port
+            .as_ref()
+            .is_some_and(|name| *name != port.name)
+        {
+            continue;
+        }
+        let (name, value) = (property.name.clone(), property.value.clone());
+        if property.secret {
+            options.secrets.push(name.clone());
+        }
+        options.properties.push((name, value));
+    }
     options.bounded = settings.bounded;
     options.start = settings.start;
     Ok(options)

@@ -10,4 +10,5 @@ mod worker;
 pub(crate) use build::{Describe, describe};
 pub(crate) use plan::Plan;
 pub use settings::Settings;
+pub(crate) use settings::nearest;
 pub(crate) use worker::{Run, run};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connectors::{Cut, DeadLimit, Sink, Source, Start};
+pub(crate) use crate::error::nearest;
 use crate::error::{Error, Result};
 
 /// A port's binding: a connector, or a URI that names one.
@@ -23,6 +24,17 @@ impl<C: ?Sized> Clone for Bound<C> {
     }
 }
 
+/// A property of the Kafka client.
+#[derive(Clone)]
+pub(crate) struct Property {
+    /// None: of all ports.
+    pub(crate) port: Option<String>,
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// Whether nobody may see the value, whatever the name is.
+    pub(crate) secret: bool,
+}
+
 /// Settings of a run. A job adds what it needs; what is missing is an error at start.
 #[derive(Clone, Default)]
 pub struct Settings {
@@ -35,8 +47,7 @@ pub struct Settings {
     pub(crate) bounded: bool,
     pub(crate) start: Start,
     pub(crate) params: BTreeMap<String, String>,
-    /// Port (none: all), key, value.
-    pub(crate) properties: Vec<(Option<String>, String, String)>,
+    pub(crate) properties: Vec<Property>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_ahead: Option<Duration>,
     pub(crate) dead_limit: DeadLimit,
@@ -152,9 +163,24 @@ impl Settings {
     /// Sets a property of the Kafka client, for one port or for all.
     #[must_use]
     pub fn property(mut self, port: Option<&str>, key: &str, value: &str) -> Self {
-        self.properties
-            .push((port.map(str::to_owned), key.to_owned(), value.to_owned()));
+        self.properties.push(Property {
+            port: port.map(str::to_owned),
+            name: key.to_owned(),
+            value: value.to_owned(),
+            secret: false,
+        });
         self
+    }
+
+    /// As [`Settings::property`], with a value that is never shown. Those of properties like
+    /// `sasl.password` never are.
+    #[must_use]
+    pub fn secret_property(self, port: Option<&str>, key: &str, value: &str) -> Self {
+        let mut settings = self.property(port, key, value);
+        if let Some(property) = settings.properties.last_mut() {
+            property.secret = true;
+        }
+        settings
     }
 
     /// After how much silence a live partition stops holding the watermark; `None`: never.
@@ -204,45 +230,5 @@ impl Settings {
                 .map_or(1, usize::from)
                 .min(256)),
         }
-    }
-}
-
-/// ` (did you mean ..?)`, if a known name is near.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let close = |other: &&str| distance(name, other) <= 1 + name.len() / 4;
-    let near = known
-        .filter(close)
-        .min_by_key(|other| distance(name, other));
-    near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"))
-}
-
-/// Edits that lead from one name to the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_near_name_is_offered_and_a_far_one_is_not() {
-        let known = || ["size", "lag", "allowed-lateness"].into_iter();
-        assert_eq!(nearest("sise", known()), " (did you mean `size`?)");
-        assert_eq!(
-            nearest("allowed-latenes", known()),
-            " (did you mean `allowed-lateness`?)"
-        );
-        assert_eq!(nearest("colour", known()), "");
     }
 }

@@ -45,6 +45,7 @@ const OPEN_FILES_MAX: usize = 256;
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
+    longest: usize,
     files: Mutex<Arc<[PathBuf]>>,
 }
 
@@ -53,8 +54,15 @@ impl FileSource {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            longest: RECORD_BYTES_MAX,
             files: Mutex::default(),
         }
+    }
+
+    /// Lines of up to `bytes` are given whole; by default, those that can be a record.
+    pub(crate) fn longest(mut self, bytes: usize) -> Self {
+        self.longest = bytes;
+        self
     }
 }
 
@@ -94,7 +102,7 @@ impl Source for FileSource {
             .zip(files.iter())
             .filter(|(partition, _)| share.owns(*partition));
         let partitions: Vec<_> = own
-            .map(|(number, path)| Partition::new(number, path))
+            .map(|(number, path)| Partition::new(number, path, self.longest))
             .collect();
         let budget = share.buffer_bytes / partitions.len().max(1);
         Ok(Box::new(FileReader {
@@ -197,6 +205,7 @@ impl Reader for FileReader {
 struct Partition {
     number: u32,
     path: PathBuf,
+    longest: usize,
     state: State,
 }
 
@@ -210,10 +219,11 @@ enum State {
 }
 
 impl Partition {
-    fn new(number: u32, path: &Path) -> Self {
+    fn new(number: u32, path: &Path, longest: usize) -> Self {
         Self {
             number,
             path: path.to_owned(),
+            longest,
             state: State::Waiting,
         }
     }
@@ -234,7 +244,7 @@ impl Partition {
         records: &mut Vec<Record<'a>>,
     ) -> Result<Fetched> {
         if matches!(self.state, State::Waiting) {
-            let lines = lines_of(&self.path, budget, keep_open);
+            let lines = lines_of(&self.path, budget, keep_open, self.longest);
             self.state = State::Reading(lines.map_err(|cause| cannot_read(&self.path, cause))?);
         }
         let filled = match &mut self.state {
@@ -263,18 +273,23 @@ impl Partition {
 }
 
 /// Opens the file at `path`, to be read through buffers of `budget` bytes in all.
-fn lines_of(path: &Path, budget: usize, keep_open: bool) -> io::Result<Lines<Box<dyn Read>>> {
+fn lines_of(
+    path: &Path,
+    budget: usize,
+    keep_open: bool,
+    longest: usize,
+) -> io::Result<Lines<Box<dyn Read>>> {
     let raw = RawFile::open(path, keep_open)?;
     let chunk = |budget: usize| budget.clamp(CHUNK_MIN, CHUNK_MAX);
     let packing = Packing::of(path);
     if packing == Packing::Plain {
-        return Ok(Lines::new(Box::new(raw), chunk(budget), RECORD_BYTES_MAX));
+        return Ok(Lines::new(Box::new(raw), chunk(budget), longest));
     }
     let packed = BufReader::with_capacity(chunk(budget / 4), raw);
     Ok(Lines::new(
         packing.unpack(packed)?,
         chunk(budget / 2),
-        RECORD_BYTES_MAX,
+        longest,
     ))
 }
 

@@ -19,6 +19,7 @@ mod assignment;
 mod client;
 mod context;
 pub(crate) mod murmur2;
+mod names;
 mod options;
 mod outbox;
 mod reader;
@@ -29,6 +30,7 @@ mod source;
 mod tests;
 
 pub use admin::TopicLimits;
+pub(crate) use names::check_property;
 pub use options::KafkaOptions;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

@@ -7,38 +7,12 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::names::check_property;
 use crate::connectors::Start;
 use crate::error::{Error, Result};
 
 /// How long a broker may take to answer before a start or an end is given up.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Properties that decide correctness: the engine sets them, whatever a user would like.
-const OWNED: &[&str] = &[
-    "acks",
-    "allow.auto.create.topics",
-    "auto.commit.enable",
-    "auto.commit.interval.ms",
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "delivery.report.only.error",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
-    "enable.partition.eof",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "isolation.level",
-    "log.queue",
-    "metadata.broker.list",
-    "offset.store.method",
-    "partition.assignment.strategy",
-    "partitioner",
-    "request.required.acks",
-    "transactional.id",
-];
 
 /// How to reach Kafka, and how much of a topic to read.
 #[derive(Clone)]
@@ -48,6 +22,8 @@ pub struct KafkaOptions {
     /// Properties for librdkafka, in the order given; a later one wins over an earlier one. Those
     /// that the engine owns are refused by name when the connector is prepared.
     pub properties: Vec<(String, String)>,
+    /// Names of properties whose values are never shown, beside those that are secret by name.
+    pub secrets: Vec<String>,
     /// The job's id. Offsets are shown to lag tools under the group `<id>.lag`, and never read.
     pub group: String,
     /// Whether a source ends at the end offsets that it sees at its start. Default: it does not.
@@ -65,6 +41,7 @@ impl KafkaOptions {
         Self {
             bootstrap: bootstrap.into(),
             properties: Vec::new(),
+            secrets: Vec::new(),
             group: group.into(),
             bounded: false,
             start: Start::Earliest,
@@ -75,16 +52,7 @@ impl KafkaOptions {
     /// Refuses what the engine owns and what librdkafka does not know.
     pub(super) fn check(&self) -> Result {
         for (name, _) in &self.properties {
-            if name == "bootstrap.servers" || name == "metadata.broker.list" {
-                return Err(Error::usage(format!(
-                    "property `{name}` is not settable: brokers are given by --bootstrap"
-                )));
-            }
-            if OWNED.contains(&name.as_str()) {
-                return Err(Error::usage(format!(
-                    "property `{name}` is not settable: the engine owns it"
-                )));
-            }
+            check_property(name)?;
         }
         self.consumer(1, 1)
             .create_native_config()
@@ -181,26 +149,38 @@ impl KafkaOptions {
     /// Why no client can be made with these options.
     pub(super) fn refused(&self, cause: &KafkaError) -> Error {
         match cause {
-            KafkaError::ClientConfig(_, why, name, _) if is_secret(name) => {
+            KafkaError::ClientConfig(_, _, name, _) if self.is_secret(name) => {
                 // The reason quotes the value.
-                let unknown = why.starts_with("No such configuration property");
-                let why = if unknown {
-                    "no such property"
-                } else {
-                    "its value is refused"
-                };
-                Error::usage(format!("Kafka property `{name}`: {why}"))
+                Error::usage(format!("Kafka property `{name}`: its value is refused"))
             }
             KafkaError::ClientConfig(_, why, name, _) => {
                 Error::usage(format!("Kafka property `{name}`: {why}"))
             }
             KafkaError::ClientCreation(why) => Error::usage(format!(
-                "no Kafka client for `{}` with these properties: {why}",
-                self.bootstrap
+                "no Kafka client for `{}` with these properties: {}",
+                self.bootstrap,
+                self.without_secrets(why)
             )),
             other => Error::operating(format!("no Kafka client for `{}`", self.bootstrap))
                 .because(other.to_string()),
         }
+    }
+}
+
+impl KafkaOptions {
+    fn is_secret(&self, name: &str) -> bool {
+        is_secret(name) || self.secrets.iter().any(|secret| secret == name)
+    }
+
+    /// What librdkafka says may quote a value.
+    fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.properties.iter().filter(|(name, value)| {
+            let told = self.secrets.contains(name) || name.contains("password");
+            told && !value.is_empty()
+        });
+        secrets.fold(text.to_owned(), |text, (_, value)| {
+            text.replace(value, "***")
+        })
     }
 }
 
@@ -215,7 +195,7 @@ impl fmt::Debug for KafkaOptions {
         let shown: Vec<_> = self
             .properties
             .iter()
-            .map(|(name, value)| (name, if is_secret(name) { "***" } else { value }))
+            .map(|(name, value)| (name, if self.is_secret(name) { "***" } else { value }))
             .collect();
         f.debug_struct("KafkaOptions")
             .field("bootstrap", &self.bootstrap)
