@@ -182,3 +182,32 @@ fn an_empty_topic_ends_at_once() {
         hold(&topics, &case, &name, &input, 2);
     }
 }
+
+#[test]
+#[ignore = "needs a Kafka: scripts/test-kafka"]
+fn a_topic_has_the_digest_of_a_file_with_the_same_records() {
+    let topics = Topics::new();
+    let name = Topics::fresh("digest");
+    topics.create(&name, 2);
+    let lines: Vec<_> = (0..9_000)
+        .map(|n| format!(r#"{{"a":{n},"b":"x"}}"#))
+        .collect();
+    for (partition, lines) in [(0, &lines[..2_000]), (1, &lines[2_000..])] {
+        let values = lines.iter().rev().map(|line| Some(line.as_bytes()));
+        topics.fill(&name, partition, values.map(|value| (None, None, value)));
+    }
+    // What was aborted was never there; its marker is the last thing in the partition.
+    topics.abort(&name, 0, b"{\"a\":-1}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("same.jsonl");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let digest = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_anabranch"));
+        let ended = command.arg("digest").args(arguments).output().unwrap();
+        assert!(ended.status.success(), "{arguments:?}: {ended:?}");
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    let of_topic = digest(&[&format!("kafka:{name}"), "-b", topics.bootstrap()]);
+    assert_eq!(of_topic, digest(&[path.to_str().unwrap()]));
+    assert!(of_topic.ends_with(" records 9,000\n"), "{of_topic}");
+}

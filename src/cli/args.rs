@@ -28,7 +28,6 @@ pub(super) enum Command {
     /// Run the job (the default)
     Run(Box<RunArguments>),
     /// Show ports, parameters, the rule for lateness and the dataflow
-    #[command(after_help = "Example:\n  bid_stats describe -o json")]
     Describe(DescribeArguments),
 }
 
@@ -41,9 +40,8 @@ pub(super) struct DescribeArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
-    /// For people
+    // Without help texts: with them, clap stretches every help.
     Text,
-    /// For programs
     Json,
 }
 

@@ -23,9 +23,8 @@ use super::secret::redacted;
 /// How a line on stderr looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// For people
+    // Without help texts: with them, clap stretches every help.
     Pretty,
-    /// For programs: one object a line
     Json,
 }
 

@@ -44,15 +44,7 @@ pub fn run(job: Job) -> ExitCode {
 
 /// As [`run`], with arguments of one's own; the first is the program's name.
 pub fn run_with(job: &Job, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let name = job.name().to_owned();
-    let example = format!(
-        "Examples:\n  {name} --source NAME=file:input.jsonl --output-dir out\n  \
-         {name} --bootstrap 127.0.0.1:9092 --bounded --workers 2 --set lag=5s"
-    );
-    let command = Arguments::command()
-        .name(name.clone())
-        .bin_name(name)
-        .after_help(example);
+    let command = command_of(job.name());
     let arguments: Vec<_> = arguments.into_iter().collect();
     console::set_format(console::format_of(&arguments));
     match start(job, &command, arguments) {
@@ -60,6 +52,22 @@ pub fn run_with(job: &Job, arguments: impl IntoIterator<Item = OsString>) -> Exi
         Err(Stop::Clap(error)) => refuse(&error, &command),
         Err(Stop::Wrong(error)) => end(&error),
     }
+}
+
+/// The commands of a job's binary.
+fn command_of(name: &str) -> clap::Command {
+    let example = format!(
+        "Examples:\n  {name} --source NAME=file:input.jsonl --output-dir out\n  \
+         {name} --bootstrap 127.0.0.1:9092 --bounded --workers 2 --set lag=5s"
+    );
+    let run = example.clone();
+    let describe = format!("Example:\n  {name} describe -o json");
+    Arguments::command()
+        .name(name.to_owned())
+        .bin_name(name)
+        .after_help(example)
+        .mut_subcommand("run", |command| command.after_help(run))
+        .mut_subcommand("describe", |command| command.after_help(describe))
 }
 
 /// Says why a run ended.

@@ -1,6 +1,8 @@
 //! A job binary at work: started, fed, watched and signalled as a user would, with a deadline for
 //! everything that is waited for.
 
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -35,10 +37,17 @@ pub(crate) fn program(name: &str, folder: &Path, arguments: &[&str]) -> Command 
     let binary = match name {
         "bid_stats" => env!("CARGO_BIN_EXE_bid_stats"),
         "user_activity" => env!("CARGO_BIN_EXE_user_activity"),
+        "anabranch" => env!("CARGO_BIN_EXE_anabranch"),
         other => panic!("no binary {other}"),
     };
     let mut command = Command::new(binary);
     command.current_dir(folder).args(arguments);
+    // What the tests themselves are told is nothing to the program.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ANABRANCH_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

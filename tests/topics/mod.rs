@@ -136,6 +136,21 @@ impl Topics {
         producer.flush(DEADLINE).unwrap();
     }
 
+    /// Writes a record in a transaction, and aborts that.
+    pub(crate) fn abort(&self, topic: &str, partition: i32, value: &[u8]) {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("transactional.id", topic)
+            .create()
+            .unwrap();
+        producer.init_transactions(DEADLINE).unwrap();
+        producer.begin_transaction().unwrap();
+        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+        assert!(producer.send(record.payload(value)).is_ok());
+        producer.flush(DEADLINE).unwrap();
+        producer.abort_transaction(DEADLINE).unwrap();
+    }
+
     /// Everything that is committed in a topic, partition by partition.
     pub(crate) fn read(&self, topic: &str) -> Vec<Message> {
         let consumer: BaseConsumer = ClientConfig::new()

@@ -1,0 +1,482 @@
+//! A run does what flags, environment and file say together, and tells nobody the secrets in them.
+//!
+//! Caught here: a layer that wins where it should not; a wrong setting without its place; a secret
+//! in any output; data among diagnostics, or diagnostics that are no JSON where JSON was asked for.
+
+#![allow(clippy::unwrap_used, reason = "tests may fail")]
+
+mod program;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use program::{DEADLINE, Ended, Running, bid, names, program};
+use tempfile::{TempDir, tempdir};
+
+/// A folder with `bids.jsonl`: 5 bids on one auction, in the windows from 0 and 10,000; and with
+/// `job.toml`, which binds all ports.
+fn folder() -> TempDir {
+    let folder = tempdir().unwrap();
+    let lines: String = (0..5).map(|n| bid(1, n, n * 4_000)).collect();
+    fs::write(folder.path().join("bids.jsonl"), lines).unwrap();
+    let bound = "[source]\nbids = \"file:bids.jsonl\"\n[sink]\nstats = \"-\"\nlate = \"null:\"\n\
+                 dead = \"null:\"\n";
+    fs::write(folder.path().join("job.toml"), bound).unwrap();
+    folder
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    fs::write(folder.join(name), text).unwrap();
+}
+
+/// Runs `bid_stats` with variables of the environment.
+fn run(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let mut command = program("bid_stats", folder, arguments);
+    command.envs(variables.iter().copied());
+    Running::start(&mut command).ended()
+}
+
+#[track_caller]
+fn refused(folder: &Path, variables: &[(&str, &str)], arguments: &[&str], says: &[&str]) {
+    let ended = run(folder, variables, arguments);
+    assert_eq!(ended.code, 2, "{arguments:?}: {}", ended.said());
+    assert_eq!(ended.err.len(), 1, "one line: {}", ended.said());
+    for part in says {
+        assert!(ended.said().contains(part), "`{part}` in: {}", ended.said());
+    }
+    assert!(ended.out.is_empty(), "{:?}", ended.out);
+}
+
+/// The number of windows says the size, the start line the number of workers.
+#[track_caller]
+fn workers_and_windows(ended: &Ended) -> (String, usize) {
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let start = ended
+        .err
+        .iter()
+        .find(|line| line.contains(" workers"))
+        .unwrap();
+    let workers = start.split(' ').nth(1).unwrap();
+    (workers.to_owned(), ended.out.len())
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let folder = folder();
+    let bound = fs::read_to_string(folder.path().join("job.toml")).unwrap();
+    let file = format!("workers = 3\nstart = \"earliest\"\n{bound}[set]\nsize = \"1m\"\n");
+    write(folder.path(), "all.toml", &file);
+    let with = |variables: &[(&str, &str)], flags: &[&str]| {
+        let all = [&["--config", "all.toml"], flags].concat();
+        workers_and_windows(&run(folder.path(), variables, &all))
+    };
+    let variables = [("ANABRANCH_WORKERS", "2"), ("ANABRANCH_SET_SIZE", "10s")];
+    let is = |workers: &str, windows| (workers.to_owned(), windows);
+    assert_eq!(with(&[], &[]), is("3", 1));
+    assert_eq!(with(&variables, &[]), is("2", 2));
+    assert_eq!(
+        with(&variables, &["-w", "1", "--set", "size=4s"]),
+        is("1", 5)
+    );
+    // What one of them says of a table leaves the rest of it.
+    assert_eq!(with(&variables[..1], &["--set", "lag=9s"]), is("2", 1));
+    assert_eq!(with(&[], &["--sink", "stats=null:"]), is("3", 0));
+    let named = [
+        ("ANABRANCH_CONFIG", "all.toml"),
+        ("ANABRANCH_SINK_STATS", "null:"),
+    ];
+    let ended = run(folder.path(), &named, &["run"]);
+    assert_eq!(workers_and_windows(&ended), is("3", 0));
+}
+
+#[test]
+fn the_whole_run_can_stand_in_the_environment() {
+    let folder = folder();
+    let variables = [
+        ("ANABRANCH_SOURCE_BIDS", "file:bids.jsonl"),
+        ("ANABRANCH_OUTPUT_DIR", "out"),
+        ("ANABRANCH_SET_TIMESTAMP_UNIT", "ms"),
+        ("ANABRANCH_QUIET", "true"),
+    ];
+    let ended = run(folder.path(), &variables, &[]);
+    assert_eq!((ended.code, ended.said().as_str()), (0, ""));
+    let out = folder.path().join("out");
+    assert_eq!(names(&out), ["dead.jsonl", "late.jsonl", "stats.jsonl"]);
+}
+
+#[test]
+fn other_variables_are_warned_about_and_change_nothing() {
+    let folder = folder();
+    let variables = [("ANABRANCH_WORKRES", "7")];
+    let ended = run(folder.path(), &variables, &["--config", "job.toml"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let said = "`ANABRANCH_WORKRES` is no setting (did you mean `ANABRANCH_WORKERS`?)";
+    assert!(ended.err[0].contains(said), "{}", ended.said());
+}
+
+#[test]
+fn a_broken_configuration_ends_with_2_and_names_file_line_and_key() {
+    let folder = folder();
+    let bound = fs::read_to_string(folder.path().join("job.toml")).unwrap();
+    for (text, says) in [
+        (
+            "\nworker = 2\n",
+            ["line 2", "unknown key `worker` (did you mean `workers`?)"],
+        ),
+        ("workers = \"many\"\n", ["line 1", "`workers`"]),
+        ("workers = \n", ["line 1", "c.toml"]),
+        (
+            "idle-timeout = 5\n",
+            ["line 1: `idle-timeout`", "10s, 1h30m, or off"],
+        ),
+        ("max-dead = \"x\"\n", ["line 1: `max-dead`", "5%"]),
+        (
+            "[sink]\nstat = \"-\"\n",
+            ["line 2: ", "`stat` (did you mean `stats`?)"],
+        ),
+        (
+            "[sink]\nstats = \"flie:x\"\n",
+            ["`stats`: expected file:PATH", "`file`?"],
+        ),
+        (
+            "[set]\nsize = 5\n",
+            ["line 2: parameter `size`", "a duration such as"],
+        ),
+        (
+            "[set]\nsise = \"5s\"\n",
+            ["line 2: unknown parameter `sise`", "`size`?"],
+        ),
+        (
+            "[property]\nacks = 1\n",
+            ["line 2: property `acks`", "the engine owns it"],
+        ),
+        (
+            "[property]\nsasl.pasword = 1\n",
+            ["`sasl.pasword`", "`sasl.password`?"],
+        ),
+        (
+            "[property]\nkey.deserializer = 1\n",
+            ["line 2: ", "the Java client's"],
+        ),
+        (
+            "[property]\n\"bidz:linger.ms\" = 1\n",
+            ["no port `bidz`", "`bids`?"],
+        ),
+        (
+            "log-format = \"xml\"\n",
+            ["line 1: `log-format`", "pretty or json"],
+        ),
+    ] {
+        let tables = text.starts_with('[');
+        let file = if tables {
+            text.to_owned()
+        } else {
+            format!("{text}{bound}")
+        };
+        write(folder.path(), "c.toml", &file);
+        let flags = [
+            "--config",
+            "c.toml",
+            "--source",
+            "bids=file:bids.jsonl",
+            "--output-dir",
+            "o",
+        ];
+        refused(folder.path(), &[], &flags, &says);
+    }
+    assert!(!folder.path().join("o").exists());
+    let missing = ["--config", "gone.toml"];
+    refused(
+        folder.path(),
+        &[],
+        &missing,
+        &["--config", "`gone.toml`", "No such file"],
+    );
+    let variable = [("ANABRANCH_WORKERS", "two")];
+    refused(
+        folder.path(),
+        &variable,
+        &[],
+        &["variable `ANABRANCH_WORKERS`"],
+    );
+    let port = [("ANABRANCH_SINK_STAT", "-")];
+    let flags = ["--config", "job.toml"];
+    refused(
+        folder.path(),
+        &port,
+        &flags,
+        &["`ANABRANCH_SINK_STAT`", "`stats`?"],
+    );
+}
+
+#[test]
+fn kafka_properties_come_from_a_file_too_and_are_named_by_its_lines() {
+    let folder = folder();
+    let flags = ["--config", "job.toml", "--kafka-config", "c.properties"];
+    for (text, says) in [
+        (
+            "# ours\n\nsasl.jaas.config = x \\\n  y;\n",
+            ["line 3: ", "`sasl.username` and `sasl.p"],
+        ),
+        (
+            "a=1\nenable.auto.commit: false\n",
+            ["line 1: ", "no Kafka property `a`"],
+        ),
+        (
+            "linger.ms=1\nenable.auto.commit: false\n",
+            ["line 2: ", "the engine owns it"],
+        ),
+        (
+            "linger.ms=1\nssl.truststore.location /x\n",
+            ["line 2: ", "`ssl.ca.location`"],
+        ),
+        (
+            "linger.ms=1\n=2\n",
+            ["c.properties`, line 2", "without a name"],
+        ),
+        (
+            "sasl.password=${env:NOT_THERE}\n",
+            ["`sasl.password`", "`NOT_THERE` is not set"],
+        ),
+    ] {
+        write(folder.path(), "c.properties", text);
+        refused(folder.path(), &[], &flags, &says);
+    }
+    let gone = ["--kafka-config", "gone.properties"];
+    refused(
+        folder.path(),
+        &[],
+        &gone,
+        &["--kafka-config", "`gone.properties`"],
+    );
+    write(
+        folder.path(),
+        "c.properties",
+        "linger.ms=1\nsasl.username : me\n",
+    );
+    assert_eq!(run(folder.path(), &[], &flags).code, 0);
+}
+
+const SECRET: &str = "tr0ub4dor&3 \"quoted\"";
+
+/// A broker as far as SASL goes: it takes whatever password, and tells it.
+fn door_keeper(tell: Sender<Vec<u8>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // The client is gone, or has what it wants.
+            let _ = handshake(&mut stream).map(|frame| tell.send(frame));
+        }
+    });
+    address
+}
+
+fn handshake(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let request = frame(stream)?;
+    // Correlation id, no error, one mechanism: PLAIN.
+    let answer = [&request[4..8], &[0, 0, 0, 0, 0, 1, 0, 5], b"PLAIN"].concat();
+    stream.write_all(&u32::try_from(answer.len()).unwrap().to_be_bytes())?;
+    stream.write_all(&answer)?;
+    frame(stream)
+}
+
+fn frame(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut frame)?;
+    Ok(frame)
+}
+
+/// Starts a job with everything that talks, and returns what it has said when the broker has heard
+/// the password.
+fn said_until_heard(folder: &Path, format: &str, more: &[&str]) -> String {
+    let (tell, heard) = channel();
+    let broker = door_keeper(tell);
+    let talks = "-X security.protocol=sasl_plaintext -X sasl.mechanism=PLAIN -X debug=all \
+                 -X api.version.request=false -X broker.version.fallback=0.10.0 -vv \
+                 -X sasl.username=me";
+    let mut arguments: Vec<_> = talks.split_whitespace().collect();
+    arguments.extend(["--log-format", format, "--bootstrap", &broker]);
+    arguments.extend(more);
+    let mut command = program("bid_stats", folder, &arguments);
+    let mut running = Running::start(command.env("THE_SECRET", SECRET));
+    let frame = heard.recv_timeout(DEADLINE).expect("a password");
+    let frame = String::from_utf8_lossy(&frame).into_owned();
+    assert!(frame.contains(SECRET), "the broker gets it: {frame:?}");
+    let last = running.wait_err("Connection closed");
+    running.signal("KILL");
+    let said = running.ended().said();
+    assert!(said.contains("sasl.username"), "librdkafka talks: {said}");
+    assert!(said.contains(&last), "all lines");
+    said
+}
+
+#[test]
+fn secrets_are_in_no_line_of_a_run_that_says_all() {
+    let folder = tempdir().unwrap();
+    let at = folder.path();
+    write(at, "secret", &format!("{SECRET}\n"));
+    write(
+        at,
+        "c.properties",
+        &format!("client.id={SECRET}\nsasl.password={SECRET}\n"),
+    );
+    write(
+        at,
+        "c.toml",
+        "property.\"sasl.password\" = \"${env:THE_SECRET}\"\n",
+    );
+    let plain = format!("sasl.password={SECRET}");
+    let ways: [&[&str]; 5] = [
+        &[
+            "-X",
+            "sasl.password=${env:THE_SECRET}",
+            "-X",
+            "client.id=x${env:THE_SECRET}",
+        ],
+        &["-X", "sasl.password=${file:secret}"],
+        &["-X", &plain],
+        &["--kafka-config", "c.properties"],
+        &["--config", "c.toml"],
+    ];
+    for way in ways {
+        for format in ["pretty", "json"] {
+            let said = said_until_heard(at, format, way);
+            for part in ["tr0ub4dor", "quoted"] {
+                let shown = said.lines().find(|line| line.contains(part));
+                assert_eq!(shown, None, "{way:?} as {format}");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_about_a_secret_do_not_quote_it() {
+    let folder = folder();
+    for (variable, arguments) in [
+        ("a wrong value", &["-X", "linger.ms=${env:THE_SECRET}"]),
+        (
+            "a wrong value",
+            &["-X", "ssl.key.password=${env:THE_SECRET}"],
+        ),
+        (
+            "a wrong value",
+            &["-X", "security.protocol=${env:THE_SECRET}"],
+        ),
+        ("a wrong value", &["--set", "lag=1"]),
+    ] {
+        let bound = ["--bootstrap", "127.0.0.1:1", "--log-level", "trace"];
+        let mut command = program(
+            "bid_stats",
+            folder.path(),
+            &[&bound[..], arguments].concat(),
+        );
+        let ended = Running::start(command.env("THE_SECRET", variable)).ended();
+        assert_eq!(ended.code, 2, "{arguments:?}: {}", ended.said());
+        assert!(!ended.said().contains(variable), "{}", ended.said());
+    }
+    write(
+        folder.path(),
+        "c.toml",
+        "[set]\nsize = \"${env:THE_SECRET}\"\n",
+    );
+    let arguments = ["--config", "c.toml", "--output-dir", "."];
+    let variables = [("THE_SECRET", "a wrong value")];
+    refused(
+        folder.path(),
+        &variables,
+        &arguments,
+        &["line 2: parameter `size`", "found `***`"],
+    );
+    let unclosed = ["--config", "job.toml", "-X", "sasl.password=${env:X"];
+    refused(
+        folder.path(),
+        &[],
+        &unclosed,
+        &["property `sasl.password`", "not closed"],
+    );
+}
+
+#[test]
+fn stdout_has_data_alone_however_much_is_said() {
+    let folder = folder();
+    let quiet = run(folder.path(), &[], &["--config", "job.toml", "-q"]);
+    assert_eq!((quiet.out.len(), quiet.err.len()), (2, 0));
+    for format in ["pretty", "json"] {
+        let arguments = [
+            "--config",
+            "job.toml",
+            "-vv",
+            "--log-level=trace",
+            "--log-format",
+            format,
+        ];
+        let loud = run(folder.path(), &[("ANABRANCH_X", "1")], &arguments);
+        assert_eq!(loud.code, 0, "{}", loud.said());
+        assert_eq!(loud.out, quiet.out, "{format}");
+        assert!(loud.err.len() >= 3, "{}", loud.said());
+    }
+}
+
+#[test]
+fn each_line_is_an_object_where_json_is_asked_for() {
+    let folder = folder();
+    write(folder.path(), "empty", "");
+    let json = ["--config", "job.toml", "--log-format", "json"];
+    let level = |line: &str| -> String {
+        let told: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|why| {
+            panic!("{why}: {line}");
+        });
+        for field in ["timestamp", "level", "message"] {
+            assert!(told[field].is_string(), "{field} in: {line}");
+        }
+        told["level"].as_str().unwrap().to_owned()
+    };
+    let levels = |ended: Ended| ended.err.iter().map(|line| level(line)).collect::<Vec<_>>();
+    let good = run(folder.path(), &[("ANABRANCH_X", "1")], &json);
+    assert_eq!(levels(good), ["warn", "info", "info"]);
+    for (variables, more, code) in [
+        (&[][..], &["--set", "sise=1s"][..], 2),
+        (&[], &["--no-such"], 2),
+        (&[("ANABRANCH_LOG_FORMAT", "json")], &["--workers", "x"], 2),
+        (&[], &["--source", "bids=file:gone"], 1),
+        (&[], &["--sink", "late=file:empty/x"], 1),
+    ] {
+        let flags = if variables.is_empty() {
+            &json[..]
+        } else {
+            &json[..2]
+        };
+        let ended = run(folder.path(), variables, &[flags, more].concat());
+        assert_eq!(ended.code, code, "{}", ended.said());
+        let last = ended.err.last().unwrap();
+        assert!(last.contains(&format!("\"exit\":{code}")), "{last}");
+        assert_eq!(levels(ended).last().unwrap(), "error");
+    }
+}
+
+#[test]
+fn progress_is_an_object_too() {
+    let folder = folder();
+    let arguments = [
+        "--config",
+        "job.toml",
+        "--source",
+        "bids=-",
+        "--log-format",
+        "json",
+    ];
+    let mut running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
+    running.write(&bid(1, 5, 1_000));
+    let line = running.wait_err("/s · read 1 · watermark");
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(told["level"], "info");
+    assert_eq!(running.ended().code, 0);
+}

@@ -1,0 +1,178 @@
+//! Help, for those who ask and for those who mistype: every command of every binary is rendered.
+//!
+//! `docs/running.md` quotes the help of every command; `BLESS=1 cargo test --test help` writes it
+//! there again.
+
+#![allow(clippy::unwrap_used, reason = "tests may fail")]
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+
+use program::run;
+
+const BINARIES: [&str; 3] = ["anabranch", "bid_stats", "user_activity"];
+
+fn help(binary: &str, command: &[&str], flag: &str) -> Vec<String> {
+    let ended = run(binary, Path::new("."), &[command, &[flag]].concat());
+    assert_eq!(
+        (ended.code, ended.err.len()),
+        (0, 0),
+        "{binary} {command:?}: {}",
+        ended.said()
+    );
+    ended.out
+}
+
+/// The commands that a help lists, without `help` itself.
+fn commands(help: &[String]) -> Vec<String> {
+    let list = help.iter().skip_while(|line| *line != "Commands:").skip(1);
+    let list = list.take_while(|line| !line.is_empty());
+    let named = list.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = named.filter_map(|line| line.split_whitespace().next());
+    names
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A binary and a command of it, with its help; the binary itself too.
+fn all(binary: &str) -> Vec<(String, Vec<String>)> {
+    let own = help(binary, &[], "--help");
+    let below: Vec<_> = commands(&own)
+        .into_iter()
+        .map(|name| (format!("{binary} {name}"), help(binary, &[&name], "--help")))
+        .collect();
+    let mut all = vec![(binary.to_owned(), own)];
+    all.extend(below);
+    all
+}
+
+#[test]
+fn every_help_fits_100_columns_and_shows_an_example() {
+    let mut seen = Vec::new();
+    for binary in BINARIES {
+        for (name, text) in all(binary) {
+            for line in &text {
+                assert!(line.chars().count() <= 100, "{name}: {line}");
+            }
+            let example = text.iter().position(|line| line.starts_with("Example"));
+            let example = example.unwrap_or_else(|| panic!("{name} shows no example"));
+            let shown = &text[example + 1..];
+            let own = |line: &String| line.trim_start().starts_with(binary);
+            assert!(
+                !shown.is_empty() && shown.iter().all(own),
+                "{name}: {shown:?}"
+            );
+            seen.push(name);
+        }
+        assert_eq!(run(binary, Path::new("."), &["--version"]).code, 0);
+    }
+    for known in [
+        "anabranch demo",
+        "anabranch digest",
+        "bid_stats describe",
+        "user_activity run",
+    ] {
+        assert!(seen.iter().any(|name| name == known), "{known} in {seen:?}");
+    }
+}
+
+#[test]
+fn what_is_mistyped_is_answered_with_the_nearest_name() {
+    for (binary, arguments, says) in [
+        (
+            "bid_stats",
+            &["--sorce", "bids=-"][..],
+            "`--sorce` (did you mean `--source`?)",
+        ),
+        (
+            "bid_stats",
+            &["run", "--worker", "2"],
+            "(did you mean `--workers`?)",
+        ),
+        (
+            "bid_stats",
+            &["descrbe"],
+            "unknown command `descrbe` (did you mean `describe`?)",
+        ),
+        (
+            "bid_stats",
+            &["describe", "--outptu=json"],
+            "(did you mean `--output`?)",
+        ),
+        (
+            "bid_stats",
+            &["describe", "-o", "jsno"],
+            "`jsno` (did you mean `json`?)",
+        ),
+        (
+            "bid_stats",
+            &["--source", "bids=flie:x", "--output-dir=."],
+            "(did you mean `file`?)",
+        ),
+        (
+            "anabranch",
+            &["diges", "x"],
+            "unknown command `diges` (did you mean `digest`?)",
+        ),
+        (
+            "anabranch",
+            &["demo", "--worker", "2"],
+            "(did you mean `--workers`?)",
+        ),
+        ("bid_stats", &["--zzz"], "unknown flag `--zzz`"),
+        ("bid_stats", &["--workers"], "--workers: a value is missing"),
+        (
+            "bid_stats",
+            &["--workers", "x"],
+            "--workers: invalid digit found in string, found `x`",
+        ),
+        ("anabranch", &["digest"], "<PATH|kafka:TOPIC>"),
+    ] {
+        let ended = run(binary, Path::new("."), arguments);
+        assert_eq!(
+            (ended.code, ended.err.len()),
+            (2, 1),
+            "{arguments:?}: {}",
+            ended.said()
+        );
+        assert!(
+            ended.said().contains(says),
+            "{arguments:?}: `{says}` in: {}",
+            ended.said()
+        );
+        assert!(ended.out.is_empty());
+    }
+    // Without anything to do, help is the answer, but not the data.
+    let nothing = run("anabranch", Path::new("."), &[]);
+    assert_eq!((nothing.code, nothing.out.len()), (2, 0));
+    assert!(nothing.said().contains("Usage: anabranch <COMMAND>"));
+}
+
+const BEGIN: &str = "<!-- help: from here on written by `BLESS=1 cargo test --test help` -->\n";
+
+#[test]
+fn the_documentation_quotes_every_help() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/running.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (own, quoted) = text.split_once(BEGIN).expect("where the helps begin");
+    let mut expected = String::new();
+    for (name, help) in ["bid_stats", "anabranch"].into_iter().flat_map(all) {
+        if name != "bid_stats" {
+            expected += &format!("\n### `{name}`\n\n```text\n{}\n```\n", help.join("\n"));
+        }
+    }
+    // Markdown of this house has no spaces at the ends of lines.
+    let expected: String = expected
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, format!("{own}{BEGIN}{expected}")).unwrap();
+    } else {
+        let hint = "docs/running.md is not what --help says: BLESS=1 cargo test --test help";
+        assert!(quoted == expected, "{hint}");
+    }
+}
