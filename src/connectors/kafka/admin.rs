@@ -124,9 +124,9 @@ impl Probe {
 }
 
 /// Lets `client` say why something failed. A poll that handled a log line looks like one that found
-/// nothing, so their number is fixed.
+/// nothing, so their number is fixed: more than the lines of a client whose every `debug` is on.
 pub(super) fn listen(client: &BaseConsumer<Context>) {
-    for _ in 0..32 {
+    for _ in 0..1_000 {
         let _ = client.poll(Duration::ZERO);
     }
 }

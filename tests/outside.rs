@@ -1,0 +1,226 @@
+//! What goes wrong outside of a job (files, disks, pipes, terminals) ends it with the right code, one
+//! line that names the thing, and no half output under its final name.
+
+#![allow(clippy::unwrap_used, reason = "tests may fail")]
+
+mod program;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use program::{Running, bid, names, program, run};
+use tempfile::{TempDir, tempdir};
+
+/// A folder with so many bids, each in a window of its own.
+fn folder(bids: i64) -> TempDir {
+    let folder = tempdir().unwrap();
+    let lines: String = (0..bids).map(|n| bid(1, n, n * 10_000)).collect();
+    fs::write(folder.path().join("bids.jsonl"), lines).unwrap();
+    folder
+}
+
+fn to<'a>(stats: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let bound = "--source bids=file:bids.jsonl --sink late=null: --sink dead=null: --sink";
+    bound
+        .split(' ')
+        .chain([stats])
+        .chain(more.iter().copied())
+        .collect()
+}
+
+#[track_caller]
+fn refused(folder: &Path, arguments: &[&str], says: &[&str]) {
+    let ended = run("bid_stats", folder, arguments);
+    assert_eq!(ended.code, 1, "{arguments:?}: {}", ended.said());
+    let last = ended.err.last().unwrap();
+    for part in [&["error: "], says].concat() {
+        assert!(last.contains(part), "`{part}` in: {last}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = folder(3);
+    let at = folder.path();
+    symlink("loop.jsonl", at.join("loop.jsonl")).unwrap();
+    fs::create_dir(at.join("some")).unwrap();
+    fs::copy(at.join("bids.jsonl"), at.join("some/a.jsonl")).unwrap();
+    symlink("b.jsonl", at.join("some/b.jsonl")).unwrap();
+    let closed = at.join("closed.jsonl");
+    fs::write(&closed, "").unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    let mut cases = vec![
+        ("bids=file:loop.jsonl", ["`loop.jsonl`", "Too many levels"]),
+        (
+            "bids=file:bids.jsonl/x",
+            ["`bids.jsonl/x`", "Not a directory"],
+        ),
+        ("bids=file:some", ["`some/b.jsonl`", "Too many levels"]),
+    ];
+    // Root may read everything.
+    if File::open(&closed).is_err() {
+        cases.push((
+            "bids=file:closed.jsonl",
+            ["`closed.jsonl`", "Permission denied"],
+        ));
+    }
+    for (source, says) in cases {
+        refused(at, &["--source", source, "--output-dir", "out"], &says);
+    }
+    assert!(!at.join("out").exists());
+}
+
+#[test]
+fn a_full_disk_ends_with_1_and_leaves_what_was_there() {
+    let folder = folder(5_000);
+    let at = folder.path();
+    refused(
+        at,
+        &to("stats=file:/dev/full", &[]),
+        &["`/dev/full`", "No space left"],
+    );
+    refused(
+        at,
+        &to("stats=file:gone/stats.jsonl", &[]),
+        &["`gone`", "`gone/stats.jsonl`"],
+    );
+    // A file may grow to 8 blocks and no further.
+    fs::write(at.join("stats.jsonl"), "before\n").unwrap();
+    let limited = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    for place in ["stats.jsonl", "parts/"] {
+        let sink = format!("stats=file:{place}");
+        let whole = program("bid_stats", at, &to(&sink, &["-w", "1"]));
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", limited])
+            .arg(whole.get_program())
+            .args(whole.get_args());
+        let ended = Running::start(command.current_dir(at)).ended();
+        assert_eq!(ended.code, 1, "{}", ended.said());
+        let last = ended.err.last().unwrap();
+        assert!(
+            last.contains(place) && last.contains("File too large"),
+            "{last}"
+        );
+    }
+    assert_eq!(
+        fs::read_to_string(at.join("stats.jsonl")).unwrap(),
+        "before\n"
+    );
+    let left: Vec<_> = names(at)
+        .into_iter()
+        .filter(|name| name != "parts")
+        .collect();
+    assert_eq!(left, ["bids.jsonl", "stats.jsonl"]);
+    let parts = at.join("parts");
+    assert!(
+        !parts.exists() || names(&parts).is_empty(),
+        "{:?}",
+        names(&parts)
+    );
+}
+
+/// Runs a program with its standard output at `/dev/full`.
+#[track_caller]
+fn onto_full(name: &str, folder: &Path, arguments: &[&str]) {
+    let mut command = program(name, folder, arguments);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ended = command.stdin(Stdio::null()).stdout(full).output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {said}");
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: stdout: No space left"),
+        "{arguments:?}: {last}"
+    );
+}
+
+#[test]
+fn standard_output_on_a_full_disk_ends_with_1() {
+    let folder = folder(10);
+    onto_full("bid_stats", folder.path(), &to("stats=-", &[]));
+    onto_full("bid_stats", folder.path(), &["describe"]);
+    onto_full("bid_stats", folder.path(), &["--help"]);
+    onto_full("anabranch", folder.path(), &["digest", "bids.jsonl"]);
+}
+
+/// Runs a program whose reader takes one byte and leaves, as `head` does.
+#[track_caller]
+fn into_head(name: &str, folder: &Path, arguments: &[&str]) -> String {
+    let mut running = Running::start_unread(&mut program(name, folder, arguments));
+    let mut out = running.take_out();
+    out.read_exact(&mut [0; 1]).unwrap();
+    drop(out);
+    let ended = running.ended();
+    assert_eq!(ended.code, 1, "{}", ended.said());
+    ended.said()
+}
+
+#[test]
+fn a_pipe_that_is_closed_ends_a_run_with_1() {
+    // Far more than a pipe holds.
+    let folder = folder(20_000);
+    let said = into_head("bid_stats", folder.path(), &to("stats=-", &[]));
+    assert!(said.contains("stdout: closed pipe"), "{said}");
+    // Whoever closes stderr does not want to hear it, and gets the data.
+    let mut command = program("bid_stats", folder.path(), &to("stats=-", &["-vv"]));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command
+        .stdin(Stdio::null())
+        .stderr(writer)
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!(
+        ended.stdout.iter().filter(|byte| **byte == b'\n').count(),
+        20_000
+    );
+}
+
+/// What a run that warns shows on a terminal.
+fn on_a_terminal(folder: &Path, variables: &[(&str, &str)], more: &[&str]) -> String {
+    let whole = program("bid_stats", folder, &to("stats=null:", more));
+    let words: Vec<_> = [whole.get_program()]
+        .into_iter()
+        .chain(whole.get_args())
+        .collect();
+    let line: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &line.join(" "), "/dev/null"])
+        .current_dir(folder);
+    command
+        .env_remove("NO_COLOR")
+        .env("ANABRANCH_X", "1")
+        .envs(variables.iter().copied());
+    let ended = Running::start(&mut command).ended();
+    assert_eq!(ended.code, 0, "{:?}", ended.out);
+    let said = ended.out.join("\n");
+    assert!(said.contains("ANABRANCH_X"), "{said}");
+    said
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let folder = folder(3);
+    let yellow = "\x1b[33m";
+    let said = on_a_terminal(folder.path(), &[], &[]);
+    assert!(said.contains(yellow), "{said:?}");
+    let said = on_a_terminal(folder.path(), &[("NO_COLOR", "1")], &[]);
+    assert!(!said.contains(yellow), "{said:?}");
+    assert!(on_a_terminal(folder.path(), &[("NO_COLOR", "")], &[]).contains(yellow));
+    let said = on_a_terminal(folder.path(), &[], &["--log-format", "json"]);
+    assert!(!said.contains('\x1b'), "{said:?}");
+    let mut command = program("bid_stats", folder.path(), &to("stats=null:", &[]));
+    let piped = Running::start(command.env("ANABRANCH_X", "1"))
+        .ended()
+        .said();
+    assert!(
+        piped.contains("ANABRANCH_X") && !piped.contains('\x1b'),
+        "{piped:?}"
+    );
+}
