@@ -101,7 +101,14 @@ fn the_example_of_the_documentation_holds() {
     write(folder.path(), "doc.toml", from.split_once("```").unwrap().0);
     let variables = [("ANABRANCH_WORKERS", "2"), ("KAFKA_PASSWORD", "x")];
     let shown = ["--config", "doc.toml", "--set", "lag=10s"];
-    let here = ["--source", "bids=file:bids.jsonl", "--sink", "stats=-", "--sink", "dead=null:"];
+    let here = [
+        "--source",
+        "bids=file:bids.jsonl",
+        "--sink",
+        "stats=-",
+        "--sink",
+        "dead=null:",
+    ];
     let ended = run(folder.path(), &variables, &[&shown[..], &here].concat());
     assert_eq!(workers_and_windows(&ended), ("2".to_owned(), 1));
 }

@@ -123,6 +123,106 @@ fn a_full_disk_ends_with_1_and_leaves_what_was_there() {
     );
 }
 
+#[test]
+fn what_is_read_is_never_written() {
+    let folder = folder(3);
+    let at = folder.path();
+    let part = "in/part-000-0000000000.jsonl";
+    fs::create_dir(at.join("in")).unwrap();
+    fs::copy(at.join("bids.jsonl"), at.join(part)).unwrap();
+    let before = fs::read(at.join(part)).unwrap();
+    let file = format!("file:{part}");
+    for (source, stats) in [
+        (file.as_str(), "file:in/"),
+        (&file, &file),
+        ("file:in", &file),
+        ("file:in", "file:in/"),
+        ("file:in", "file:in/../in/stats.jsonl.gz"),
+    ] {
+        let (source, stats) = (format!("bids={source}"), format!("stats={stats}"));
+        let flags = "--overwrite --sink late=null: --sink dead=null: --source";
+        let flags: Vec<_> = flags
+            .split(' ')
+            .chain([&*source, "--sink", &stats])
+            .collect();
+        let ended = run("bid_stats", at, &flags);
+        assert_eq!(ended.code, 2, "{source} {stats}: {}", ended.said());
+        assert!(ended.said().contains("bound to a sink") || ended.said().contains("to a source"));
+        assert_eq!(fs::read(at.join(part)).unwrap(), before);
+    }
+    // A file that no source would take is in nobody's way.
+    let beside = "--source bids=file:in --sink stats=file:in/stats --sink late=null: \
+                  --sink dead=null:";
+    let beside: Vec<_> = beside.split_whitespace().collect();
+    assert_eq!(run("bid_stats", at, &beside).code, 0);
+}
+
+#[test]
+fn overwriting_a_folder_replaces_its_parts_when_the_run_is_done_and_not_before() {
+    let folder = folder(3);
+    let at = folder.path();
+    let parts = to("stats=file:parts/", &["-w", "3"]);
+    assert_eq!(run("bid_stats", at, &parts).code, 0);
+    let content = || -> Vec<_> {
+        let place = at.join("parts");
+        let read = |name: &String| fs::read_to_string(place.join(name)).unwrap();
+        names(&place).iter().map(read).collect()
+    };
+    fs::write(at.join("parts/part-077-0000000000.jsonl"), "old\n").unwrap();
+    fs::write(at.join("parts/notes.txt"), "kept\n").unwrap();
+    let before = content();
+    let over = [&parts[..], &["--overwrite"]].concat();
+    fs::write(at.join("bids.jsonl"), bid(1, 1, 1) + "?\n").unwrap();
+    let failed = run("bid_stats", at, &[&over[..], &["--max-dead", "0"]].concat());
+    assert_eq!((failed.code, content()), (5, before), "{}", failed.said());
+    assert_eq!(run("bid_stats", at, &over).code, 0);
+    let after = content().concat();
+    assert!(after.contains("kept") && !after.contains("old"), "{after}");
+    assert_eq!(after.matches("auction").count(), 1, "{after}");
+    // Nothing but another file is not empty either.
+    fs::create_dir(at.join("other")).unwrap();
+    fs::write(at.join("other/notes.txt"), "").unwrap();
+    let other = run("bid_stats", at, &to("stats=file:other/", &[]));
+    assert_eq!(other.code, 2, "{}", other.said());
+    assert!(
+        other.said().contains("`other/` is not empty"),
+        "{}",
+        other.said()
+    );
+}
+
+#[test]
+fn a_limit_of_dead_letters_is_a_number_a_share_or_off_in_every_layer() {
+    let folder = folder(3);
+    let at = folder.path();
+    fs::write(
+        at.join("bids.jsonl"),
+        bid(1, 1, 1).repeat(97) + &"?\n".repeat(3),
+    )
+    .unwrap();
+    let limited = |variable: Option<&str>, file: &str, flags: &[&str]| {
+        fs::write(at.join("c.toml"), file).unwrap();
+        let mut command = program("bid_stats", at, &to("stats=null:", flags));
+        command.args(["--config", "c.toml"]);
+        command.envs(variable.map(|limit| ("ANABRANCH_MAX_DEAD", limit)));
+        let ended = Running::start(&mut command).ended();
+        let quoted = ended.said().contains("the first is bids: bids.jsonl: line 98");
+        assert!(ended.code != 5 || quoted, "{}", ended.said());
+        ended.code
+    };
+    assert_eq!(limited(None, "max-dead = 2", &[]), 5);
+    assert_eq!(limited(None, "max-dead = 3", &[]), 0);
+    assert_eq!(limited(None, "max-dead = \"2.9%\"", &[]), 5);
+    assert_eq!(limited(None, "max-dead = \"3%\"", &[]), 0);
+    assert_eq!(limited(Some("2"), "max-dead = \"off\"", &[]), 5);
+    assert_eq!(limited(Some("2"), "", &["--max-dead=off"]), 0);
+    assert_eq!(limited(Some("off"), "", &["--max-dead=0%"]), 5);
+    for wrong in ["-1", "3 %", "1e3", "100.1%", "NaN%", "%", ""] {
+        let flag = format!("--max-dead={wrong}");
+        assert_eq!(limited(None, "", &[&flag]), 2, "{flag}");
+    }
+}
+
 /// Runs a program with its standard output at `/dev/full`.
 #[track_caller]
 fn onto_full(name: &str, folder: &Path, arguments: &[&str]) {

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 pub use dead_limit::DeadLimit;
 pub(crate) use dead_limit::check_dead_share;
+pub(crate) use file::is_partition;
 pub use file::{FileSink, FileSource};
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::check_property;

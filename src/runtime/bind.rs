@@ -1,10 +1,11 @@
 //! From a port and a URI to a connector.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::settings::{Bound, Settings, nearest};
-use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source};
+use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source, is_partition};
 use crate::connectors::{StderrSink, StdinSource, StdoutSink};
 use crate::error::{Error, Result};
 use crate::stream::{Description, Port, PortKind};
@@ -103,6 +104,12 @@ fn check_places(sources: &[Arc<dyn Source>], sinks: &[Arc<dyn Sink>]) -> Result 
             let why = format!("{} is bound to a source and to a sink", sink.describe());
             return Err(Error::usage(why));
         }
+        if let Some(read) = read.iter().find(|read| is_among(&place, read)) {
+            let (sink, read) = (sink.describe(), read.trim_start_matches("file:"));
+            return Err(Error::usage(format!(
+                "{sink} is bound to a sink, and would be among what is read from `{read}`"
+            )));
+        }
         written.push(place);
     }
     let twice = "standard input".to_owned();
@@ -110,6 +117,21 @@ fn check_places(sources: &[Arc<dyn Source>], sinks: &[Arc<dyn Sink>]) -> Result 
         return Err(Error::usage("two sources are bound to standard input"));
     }
     Ok(())
+}
+
+/// Whether a file that is written is one of a folder that is read, or the other way round: `written`
+/// is then replaced input, or input of the next run.
+fn is_among(written: &str, read: &str) -> bool {
+    let (Some(written), Some(read)) = (written.strip_prefix("file:"), read.strip_prefix("file:"))
+    else {
+        return false;
+    };
+    let (written, read) = (Path::new(written), Path::new(read));
+    let named = |path: &Path| {
+        let name = path.file_name().map(OsStrExt::as_bytes);
+        name.is_some_and(is_partition)
+    };
+    (written.parent() == Some(read) && named(written)) || read.parent() == Some(written)
 }
 
 fn source(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Source>>> {

@@ -25,3 +25,4 @@ use pack::Packing;
 pub use sink::FileSink;
 pub(crate) use sink::lines_from;
 pub use source::FileSource;
+pub(crate) use source::is_partition;

@@ -146,7 +146,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a file of this name, found in a folder, is one of its partitions.
-fn is_partition(name: &[u8]) -> bool {
+pub(crate) fn is_partition(name: &[u8]) -> bool {
     let unpacked = name
         .strip_suffix(b".gz")
         .or(name.strip_suffix(b".zst"))
