@@ -138,62 +138,65 @@ fn other_variables_are_warned_about_and_change_nothing() {
     assert!(ended.err[0].contains(said), "{}", ended.said());
 }
 
+/// A file, and what is said of it.
+const BROKEN: &[(&str, [&str; 2])] = &[
+    (
+        "\nworker = 2\n",
+        ["line 2", "unknown key `worker` (did you mean `workers`?)"],
+    ),
+    ("workers = \"many\"\n", ["line 1", "`workers`"]),
+    ("workers = \n", ["line 1", "c.toml"]),
+    (
+        "idle-timeout = 5\n",
+        ["line 1: `idle-timeout`", "10s, 1h30m, or off"],
+    ),
+    ("max-dead = \"x\"\n", ["line 1: `max-dead`", "5%"]),
+    (
+        "[sink]\nstat = \"-\"\n",
+        ["line 2: ", "`stat` (did you mean `stats`?)"],
+    ),
+    (
+        "[sink]\nstats = \"flie:x\"\n",
+        ["`stats`: expected file:PATH", "`file`?"],
+    ),
+    (
+        "[set]\nsize = 5\n",
+        ["line 2: parameter `size`", "a duration such as"],
+    ),
+    (
+        "[set]\nsise = \"5s\"\n",
+        ["line 2: unknown parameter `sise`", "`size`?"],
+    ),
+    (
+        "[property]\nacks = 1\n",
+        ["line 2: property `acks`", "the engine owns it"],
+    ),
+    (
+        "[property]\nsasl.pasword = 1\n",
+        ["`sasl.pasword`", "`sasl.password`?"],
+    ),
+    (
+        "[property]\nkey.deserializer = 1\n",
+        ["line 2: ", "the Java client's"],
+    ),
+    (
+        "[property]\n\"bidz:linger.ms\" = 1\n",
+        ["no port `bidz`", "`bids`?"],
+    ),
+    (
+        "log-format = \"xml\"\n",
+        ["line 1: `log-format`", "pretty or json"],
+    ),
+];
+
 #[test]
 fn a_broken_configuration_ends_with_2_and_names_file_line_and_key() {
     let folder = folder();
     let bound = fs::read_to_string(folder.path().join("job.toml")).unwrap();
-    for (text, says) in [
-        (
-            "\nworker = 2\n",
-            ["line 2", "unknown key `worker` (did you mean `workers`?)"],
-        ),
-        ("workers = \"many\"\n", ["line 1", "`workers`"]),
-        ("workers = \n", ["line 1", "c.toml"]),
-        (
-            "idle-timeout = 5\n",
-            ["line 1: `idle-timeout`", "10s, 1h30m, or off"],
-        ),
-        ("max-dead = \"x\"\n", ["line 1: `max-dead`", "5%"]),
-        (
-            "[sink]\nstat = \"-\"\n",
-            ["line 2: ", "`stat` (did you mean `stats`?)"],
-        ),
-        (
-            "[sink]\nstats = \"flie:x\"\n",
-            ["`stats`: expected file:PATH", "`file`?"],
-        ),
-        (
-            "[set]\nsize = 5\n",
-            ["line 2: parameter `size`", "a duration such as"],
-        ),
-        (
-            "[set]\nsise = \"5s\"\n",
-            ["line 2: unknown parameter `sise`", "`size`?"],
-        ),
-        (
-            "[property]\nacks = 1\n",
-            ["line 2: property `acks`", "the engine owns it"],
-        ),
-        (
-            "[property]\nsasl.pasword = 1\n",
-            ["`sasl.pasword`", "`sasl.password`?"],
-        ),
-        (
-            "[property]\nkey.deserializer = 1\n",
-            ["line 2: ", "the Java client's"],
-        ),
-        (
-            "[property]\n\"bidz:linger.ms\" = 1\n",
-            ["no port `bidz`", "`bids`?"],
-        ),
-        (
-            "log-format = \"xml\"\n",
-            ["line 1: `log-format`", "pretty or json"],
-        ),
-    ] {
+    for (text, says) in BROKEN {
         let tables = text.starts_with('[');
         let file = if tables {
-            text.to_owned()
+            (*text).to_owned()
         } else {
             format!("{text}{bound}")
         };
@@ -206,7 +209,7 @@ fn a_broken_configuration_ends_with_2_and_names_file_line_and_key() {
             "--output-dir",
             "o",
         ];
-        refused(folder.path(), &[], &flags, &says);
+        refused(folder.path(), &[], &flags, says);
     }
     assert!(!folder.path().join("o").exists());
     let missing = ["--config", "gone.toml"];

@@ -29,8 +29,8 @@ fn help(binary: &str, command: &[&str], flag: &str) -> Vec<String> {
 fn commands(help: &[String]) -> Vec<String> {
     let list = help.iter().skip_while(|line| *line != "Commands:").skip(1);
     let list = list.take_while(|line| !line.is_empty());
-    let named = list.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let names = named.filter_map(|line| line.split_whitespace().next());
+    let entries = list.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = entries.filter_map(|line| line.split_whitespace().next());
     names
         .filter(|name| *name != "help")
         .map(str::to_owned)
@@ -79,58 +79,61 @@ fn every_help_fits_100_columns_and_shows_an_example() {
     }
 }
 
+/// Binary, arguments, and what the answer says.
+const MISTYPED: &[(&str, &[&str], &str)] = &[
+    (
+        "bid_stats",
+        &["--sorce", "bids=-"],
+        "`--sorce` (did you mean `--source`?)",
+    ),
+    (
+        "bid_stats",
+        &["run", "--worker", "2"],
+        "(did you mean `--workers`?)",
+    ),
+    (
+        "bid_stats",
+        &["descrbe"],
+        "unknown command `descrbe` (did you mean `describe`?)",
+    ),
+    (
+        "bid_stats",
+        &["describe", "--outptu=json"],
+        "(did you mean `--output`?)",
+    ),
+    (
+        "bid_stats",
+        &["describe", "-o", "jsno"],
+        "`jsno` (did you mean `json`?)",
+    ),
+    (
+        "bid_stats",
+        &["--source", "bids=flie:x", "--output-dir=."],
+        "(did you mean `file`?)",
+    ),
+    (
+        "anabranch",
+        &["diges", "x"],
+        "unknown command `diges` (did you mean `digest`?)",
+    ),
+    (
+        "anabranch",
+        &["demo", "--worker", "2"],
+        "(did you mean `--workers`?)",
+    ),
+    ("bid_stats", &["--zzz"], "unknown flag `--zzz`"),
+    ("bid_stats", &["--workers"], "--workers: a value is missing"),
+    (
+        "bid_stats",
+        &["--workers", "x"],
+        "--workers: invalid digit found in string, found `x`",
+    ),
+    ("anabranch", &["digest"], "<PATH|kafka:TOPIC>"),
+];
+
 #[test]
 fn what_is_mistyped_is_answered_with_the_nearest_name() {
-    for (binary, arguments, says) in [
-        (
-            "bid_stats",
-            &["--sorce", "bids=-"][..],
-            "`--sorce` (did you mean `--source`?)",
-        ),
-        (
-            "bid_stats",
-            &["run", "--worker", "2"],
-            "(did you mean `--workers`?)",
-        ),
-        (
-            "bid_stats",
-            &["descrbe"],
-            "unknown command `descrbe` (did you mean `describe`?)",
-        ),
-        (
-            "bid_stats",
-            &["describe", "--outptu=json"],
-            "(did you mean `--output`?)",
-        ),
-        (
-            "bid_stats",
-            &["describe", "-o", "jsno"],
-            "`jsno` (did you mean `json`?)",
-        ),
-        (
-            "bid_stats",
-            &["--source", "bids=flie:x", "--output-dir=."],
-            "(did you mean `file`?)",
-        ),
-        (
-            "anabranch",
-            &["diges", "x"],
-            "unknown command `diges` (did you mean `digest`?)",
-        ),
-        (
-            "anabranch",
-            &["demo", "--worker", "2"],
-            "(did you mean `--workers`?)",
-        ),
-        ("bid_stats", &["--zzz"], "unknown flag `--zzz`"),
-        ("bid_stats", &["--workers"], "--workers: a value is missing"),
-        (
-            "bid_stats",
-            &["--workers", "x"],
-            "--workers: invalid digit found in string, found `x`",
-        ),
-        ("anabranch", &["digest"], "<PATH|kafka:TOPIC>"),
-    ] {
+    for (binary, arguments, says) in MISTYPED {
         let ended = run(binary, Path::new("."), arguments);
         assert_eq!(
             (ended.code, ended.err.len()),
@@ -158,17 +161,17 @@ fn the_documentation_quotes_every_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/running.md");
     let text = fs::read_to_string(&path).unwrap();
     let (own, quoted) = text.split_once(BEGIN).expect("where the helps begin");
-    let mut expected = String::new();
+    let mut lines = Vec::new();
     for (name, help) in ["bid_stats", "anabranch"].into_iter().flat_map(all) {
+        // Without a command it says what `run` says.
         if name != "bid_stats" {
-            expected += &format!("\n### `{name}`\n\n```text\n{}\n```\n", help.join("\n"));
+            lines.extend([String::new(), format!("### `{name}`"), String::new()]);
+            lines.push("```text".to_owned());
+            lines.extend(help.iter().map(|line| line.trim_end().to_owned()));
+            lines.push("```".to_owned());
         }
     }
-    // Markdown of this house has no spaces at the ends of lines.
-    let expected: String = expected
-        .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect();
+    let expected = lines.join("\n") + "\n";
     if std::env::var_os("BLESS").is_some() {
         fs::write(&path, format!("{own}{BEGIN}{expected}")).unwrap();
     } else {

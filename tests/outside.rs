@@ -1,5 +1,5 @@
-//! What goes wrong outside of a job (files, disks, pipes, terminals) ends it with the right code, one
-//! line that names the thing, and no half output under its final name.
+//! What goes wrong outside of a job (files, disks, pipes, terminals) ends it with the right code,
+//! one line that names the thing, and no half output under its final name.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
@@ -51,7 +51,7 @@ fn a_file_that_cannot_be_read_is_named() {
     symlink("b.jsonl", at.join("some/b.jsonl")).unwrap();
     let closed = at.join("closed.jsonl");
     fs::write(&closed, "").unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     let mut cases = vec![
         ("bids=file:loop.jsonl", ["`loop.jsonl`", "Too many levels"]),
         (
@@ -206,7 +206,9 @@ fn a_limit_of_dead_letters_is_a_number_a_share_or_off_in_every_layer() {
         command.args(["--config", "c.toml"]);
         command.envs(variable.map(|limit| ("ANABRANCH_MAX_DEAD", limit)));
         let ended = Running::start(&mut command).ended();
-        let quoted = ended.said().contains("the first is bids: bids.jsonl: line 98");
+        let quoted = ended
+            .said()
+            .contains("the first is bids: bids.jsonl: line 98");
         assert!(ended.code != 5 || quoted, "{}", ended.said());
         ended.code
     };
@@ -275,10 +277,8 @@ fn a_pipe_that_is_closed_ends_a_run_with_1() {
         .output()
         .unwrap();
     assert_eq!(ended.status.code(), Some(0));
-    assert_eq!(
-        ended.stdout.iter().filter(|byte| **byte == b'\n').count(),
-        20_000
-    );
+    let lines = String::from_utf8(ended.stdout).unwrap().lines().count();
+    assert_eq!(lines, 20_000);
 }
 
 /// What a run that warns shows on a terminal.

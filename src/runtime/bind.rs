@@ -119,8 +119,8 @@ fn check_places(sources: &[Arc<dyn Source>], sinks: &[Arc<dyn Sink>]) -> Result 
     Ok(())
 }
 
-/// Whether a file that is written is one of a folder that is read, or the other way round: `written`
-/// is then replaced input, or input of the next run.
+/// Whether a file that is written is one of a folder that is read, or the other way round: what is
+/// written is then replaced input, or input of the next run.
 fn is_among(written: &str, read: &str) -> bool {
     let (Some(written), Some(read)) = (written.strip_prefix("file:"), read.strip_prefix("file:"))
     else {

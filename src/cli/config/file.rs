@@ -65,8 +65,8 @@ impl<'a> Reader<'a> {
     }
 
     fn at(&self, offset: usize) -> String {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        let lines = before.iter().filter(|byte| **byte == b'\n').count();
+        let before = self.text.as_bytes().iter().take(offset);
+        let lines = before.filter(|byte| **byte == b'\n').count();
         place(self.path, lines + 1)
     }
 

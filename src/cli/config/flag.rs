@@ -33,7 +33,7 @@ pub(super) fn flags(command: &Command) -> Vec<Flag<'_>> {
     let together: Vec<_> = command
         .get_groups()
         .filter(|group| group.get_id() == TOGETHER)
-        .flat_map(|group| group.get_args())
+        .flat_map(clap::ArgGroup::get_args)
         .collect();
     let flag = |arg| {
         let mut flag = Flag::new(arg)?;

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Output, pair};
-use super::{config, console, end, out, secret};
+use super::{console, end, out};
 use crate::connectors::{Fetched, FileSource, Share, Source, StdinSource, Waker};
 use crate::error::{Error, Result};
 use crate::event::{Record, json};
@@ -95,6 +95,7 @@ fn topic_source(_: &str, _: &Arguments) -> Result<Box<dyn Source>> {
 
 #[cfg(feature = "kafka")]
 fn topic_source(topic: &str, arguments: &Arguments) -> Result<Box<dyn Source>> {
+    use crate::cli::{config, secret};
     use crate::connectors::{KafkaOptions, KafkaSource};
     let Some(servers) = &arguments.bootstrap else {
         let why = format!("kafka:{topic}: needs --bootstrap HOST:PORT");
@@ -165,16 +166,19 @@ fn digest(source: &dyn Source, memory: usize) -> Result<Found> {
         hash.update(record);
         hash.update(b"\n");
     })?;
-    let hex: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex(&hash.finalize());
     Ok(Found {
         digest: format!("sha256:{hex}"),
         records,
         not_json,
     })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// Reads all partitions of `source` to their ends, in one thread.
@@ -279,10 +283,7 @@ mod tests {
         fs::write(&path, "{\"b\":2,\"a\":1.0}\n?\n{\"a\":0}\n").unwrap();
         let found = of(&path, MEMORY);
         let sorted = "?\n{\"a\":0}\n{\"a\":1,\"b\":2}\n";
-        let hex: String = Sha256::digest(sorted)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let hex = hex(&Sha256::digest(sorted));
         assert_eq!(found.digest, format!("sha256:{hex}"));
         assert_eq!((found.records, found.not_json), (3, 1));
     }

@@ -204,6 +204,6 @@ impl fmt::Debug for KafkaOptions {
             .field("bounded", &self.bounded)
             .field("start", &self.start)
             .field("broker_timeout", &self.broker_timeout)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
