@@ -446,6 +446,13 @@ fn errors_about_a_secret_do_not_quote_it() {
         &arguments,
         &["line 2: parameter `size`", "found `***`"],
     );
+    let told = run(
+        folder.path(),
+        &[("ANABRANCH_PROPERTY_SASL_PASSWORD", SECRET)],
+        &["describe"],
+    );
+    assert_eq!(told.code, 0);
+    assert!(!told.out.join("").contains("tr0ub4dor"), "{:?}", told.out);
     let unclosed = ["--config", "job.toml", "-X", "sasl.password=${env:X"];
     refused(
         folder.path(),

@@ -172,16 +172,15 @@ fn watched(plan: crate::runtime::Plan, shows_progress: bool) -> Result<Summary> 
 
 /// A panic leaves state that nobody can vouch for: the process ends, and a restart recovers.
 fn install_panic_hook() {
-    let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        say(&panic.to_string());
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            say(&trace.to_string());
+        }
         let operator = crate::stream::Running::get();
         let what = format!("operator `{operator}` panicked; a restart recovers");
-        if console::is_json() {
-            console::fail(&format!("{what}: {panic}"), 134);
-        } else {
-            before(panic);
-            console::fail(&what, 134);
-        }
+        console::fail(&what, 134);
         std::process::abort();
     }));
 }

@@ -28,7 +28,8 @@ impl Sorter {
     pub(super) fn new(memory: usize) -> Self {
         Self {
             memory,
-            bytes: Vec::new(),
+            // Pages that are never written cost nothing, and growing would hold twice as much.
+            bytes: Vec::with_capacity(memory),
             records: Vec::new(),
             levels: Vec::new(),
         }

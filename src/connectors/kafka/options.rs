@@ -207,3 +207,31 @@ impl fmt::Debug for KafkaOptions {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_errors_nor_debug_show_a_secret() {
+        for (name, told) in [
+            ("linger.ms", true),
+            ("security.protocol", true),
+            ("client.id", true),
+            ("sasl.password", false),
+            ("ssl.key.password", false),
+        ] {
+            let mut options = KafkaOptions::new("127.0.0.1:1", "job");
+            options.properties = vec![(name.to_owned(), "hush-hush".to_owned())];
+            options.secrets.extend(told.then(|| name.to_owned()));
+            let error = options
+                .check()
+                .map_or_else(|error| error.to_string(), |()| String::new());
+            let creation = KafkaError::ClientCreation("bad hush-hush".to_owned());
+            let refused = options.refused(&creation).to_string();
+            for text in [error, refused, format!("{options:?}")] {
+                assert!(!text.contains("hush"), "{name}: {text}");
+            }
+        }
+    }
+}
