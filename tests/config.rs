@@ -361,7 +361,7 @@ fn all_said(folder: &Path, format: &str, way: &[&str]) -> String {
         said.contains("I know ***"),
         "the broker's words are passed on: {said}"
     );
-    said
+    said + &ended.out.join("\n")
 }
 
 #[test]

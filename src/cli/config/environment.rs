@@ -27,7 +27,8 @@ pub(super) fn read(
     for (name, value) in all {
         let at = format!("environment variable `{name}`");
         let Some((flag, key)) = setting(flags, ports, &name[PREFIX.len()..]) else {
-            let known: Vec<_> = flags.iter().map(variable).collect();
+            let single = flags.iter().filter(|flag| flag.kind != Kind::Table);
+            let known: Vec<_> = single.map(variable).collect();
             let hint = nearest(&name, known.iter().map(String::as_str));
             warnings.push(format!("{at} is no setting{hint}"));
             continue;

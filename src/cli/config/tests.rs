@@ -276,3 +276,37 @@ fn what_was_substituted_is_not_shown() {
         ["a=${env:X}"]
     );
 }
+
+/// Also flags that are added later: each is in the environment and in the file, by its name.
+#[test]
+fn every_flag_of_a_run_is_a_setting() {
+    let command = crate::cli::args::Arguments::command();
+    let flags = flags(&command);
+    assert!(flags.iter().any(|flag| flag.is("workers")) && flags.len() > 15);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    for flag in &flags {
+        let name = flag.name();
+        let (key, text) = match flag.kind {
+            Kind::Table => ("_K", format!("[{name}]\nk = \"v\"")),
+            Kind::Switch => ("", format!("{name} = true")),
+            Kind::List => ("", format!("{name} = [\"v\"]")),
+            Kind::Value | Kind::Count => ("", format!("{name} = \"v\"")),
+        };
+        let variable = name.to_ascii_uppercase().replace('-', "_");
+        let variable = format!("ANABRANCH_{variable}{key}");
+        let variables = [(OsString::from(&variable), OsString::from("v"))];
+        let read = environment::read(&flags, &|| Vec::new(), variables.into_iter());
+        let (given, warnings) = read.unwrap();
+        assert_eq!(
+            (given[0].flag.as_str(), warnings.len()),
+            (name, 0),
+            "{variable}"
+        );
+        fs::write(&path, &text).unwrap();
+        match file::read(&flags, &path) {
+            Ok(given) => assert_eq!(given[0].flag, name, "{text}"),
+            Err(error) => assert!(name == "config", "{text}: {error}"),
+        }
+    }
+}

@@ -147,8 +147,9 @@ impl Missing {
         let bootstrap = &options.bootstrap;
         match self {
             Self::Topic => Error::usage(format!(
-                "topic `{topic}` does not exist; create it: --create-topics, or kafka-topics.sh \
-                 --bootstrap-server {bootstrap} --create --topic {topic} --partitions N"
+                "topic `{topic}` does not exist; create it: kafka-topics.sh --bootstrap-server \
+                 {bootstrap} --create --topic {topic} --partitions N, or run the job with \
+                 --create-topics"
             )),
             Self::Refused(code) => Error::operating(format!(
                 "topic `{topic}` at `{bootstrap}` is not accessible: {}",

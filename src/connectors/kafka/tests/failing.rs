@@ -81,9 +81,8 @@ fn a_missing_topic_comes_with_the_command_that_makes_it() {
         let error = prepare("no-such-topic", options());
         assert_eq!(error.kind(), ErrorKind::Usage);
         let command = format!(
-            "topic `no-such-topic` does not exist; create it: --create-topics, or \
-             kafka-topics.sh --bootstrap-server {} \
-             --create --topic no-such-topic --partitions N",
+            "topic `no-such-topic` does not exist; create it: kafka-topics.sh --bootstrap-server \
+             {} --create --topic no-such-topic --partitions N, or run the job with --create-topics",
             bootstrap()
         );
         assert_eq!(error.to_string(), command);
