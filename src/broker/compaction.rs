@@ -42,7 +42,7 @@ pub(super) fn run(log: &mut Log, config: &TopicConfig, now: Instant, force: bool
     log.segments.extend(kept);
     log.give_back(freed);
     log.clean_end = end;
-    // Who is told of an aborted transaction waits for its marker, and that is gone with its records.
+    // Who is told of an aborted transaction waits for its marker, which is gone with its records.
     log.aborted.retain(|aborted| aborted.last >= end);
 }
 

@@ -224,8 +224,8 @@ fn bind(listen: &str, remote: bool) -> Result<TcpListener> {
         return Err(Error::new(
             ErrorKind::Usage,
             format!(
-                "the broker has no security, and `{listen}` lies beyond the loopback: it listens there \
-                 only when told to (--allow-remote)"
+                "the broker has no security, and `{listen}` lies beyond the loopback: it listens \
+                 there only when told to (--allow-remote)"
             ),
         ));
     }

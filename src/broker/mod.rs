@@ -8,7 +8,7 @@
 //! there are and calls who answers: `produce`, `fetch`, `offsets`, `metadata`, `groups`,
 //! `transactions`, `admin`. Below them lies the `log` of each partition: `segment`s of whole
 //! `batch`es, as the bytes they came in, what it knows of its `producers`, and how it is shortened
-//! (`retention`) or thinned (`compaction`, which looks into `records`). All logs share one `budget`.
+//! (`retention`) or thinned (`compaction`, which looks into `records`). All logs share a `budget`.
 //!
 //! Locks are taken in this order, and none is held while waiting for a client: transactional ids,
 //! then one group or one log. Plain threads, for a test that has no runtime needs none.

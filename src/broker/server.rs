@@ -120,7 +120,7 @@ impl Drop for Server {
     }
 }
 
-/// A thread that stops the broker may be one of its own only by mistake; that one is not waited for.
+/// A thread of the broker that stops it does so only by mistake; it is not waited for.
 fn join(thread: JoinHandle<()>) {
     if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
         tracing::error!("a thread of the broker panicked");

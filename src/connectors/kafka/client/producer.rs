@@ -241,8 +241,8 @@ fn list(headers: &[(String, Option<Vec<u8>>)]) -> Result<*mut sys::rd_kafka_head
 /// Reads a delivery report.
 fn delivery(message: &sys::rd_kafka_message_t) -> Delivery {
     let failed = (message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| {
-        // Not `rd_kafka_message_produce_errstr`: the broker's own sentence is freed with the response
-        // before the report is read (librdkafka 2.12).
+        // Not `rd_kafka_message_produce_errstr`: the broker's own sentence is freed with the
+        // response before the report is read (librdkafka 2.12).
         (
             message.partition,
             describe(RDKafkaErrorCode::from(message.err)),
