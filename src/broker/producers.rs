@@ -90,8 +90,8 @@ impl Producer {
         if let Some(written) = self.written.iter().find(same) {
             return Ok(Verdict::Repeated(written.base));
         }
-        let first = self.advanced.then_some(0);
-        match self.written.back().map(|written| next(written.last)).or(first) {
+        let follows = self.written.back().map(|written| next(written.last));
+        match follows.or(self.advanced.then_some(0)) {
             Some(expected) if expected != sequence => Err(out_of_order(header, expected)),
             _ => Ok(Verdict::New),
         }
