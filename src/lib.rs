@@ -31,11 +31,11 @@ pub use job::Job;
 pub use observe::Summary;
 pub use operators::{
     Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, Events, ExactSum, Extreme, First, Fold,
-    Ids, IntSum, Last, Max, Min, Number, Sum, Windowed,
+    Ids, IntSum, Last, Max, Min, Number, Process, ProcessContext, Sum, Windowed,
 };
 pub use runtime::Settings;
 pub use state::{StableHasher, State, stable_hash};
-pub use stream::{EventStream, Flow, KeyedStream, Param, Stream, WindowedStream};
+pub use stream::{EventStream, Flow, KeyedStream, LetterStream, Param, Stream, WindowedStream};
 /// The engine below, in the version that streams of this crate are made of.
 pub use {differential_dataflow, timely};
 
@@ -49,7 +49,7 @@ pub mod prelude {
     pub use crate::event::{Event, Position, Record};
     pub use crate::time::{EventTime, Tumbling, Watermarks, Window};
     pub use crate::{
-        Aggregate, Error, EventStream, Flow, Job, KeyedStream, Result, Settings, Stream, Windowed,
-        WindowedStream,
+        Aggregate, Error, EventStream, Flow, Job, KeyedStream, Process, ProcessContext, Result,
+        Settings, Stream, Windowed, WindowedStream,
     };
 }

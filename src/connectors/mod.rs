@@ -14,6 +14,7 @@ pub mod generator;
 mod judge;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod letter_port;
 mod memory;
 mod null;
 mod pace;

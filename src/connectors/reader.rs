@@ -71,7 +71,9 @@ impl<T: State> Outputs<T> {
         }
         if let Some(mark) = mark {
             let mut marks = self.marks.activate();
-            marks.session(&held[3]).give(MarkOf::new(door.worker, mark));
+            marks
+                .session(&held[3])
+                .give(MarkOf::new(door.worker, mark, door.largest()));
         }
     }
 }
@@ -103,11 +105,12 @@ pub(super) fn send<'scope, T: State>(
         marks: Output::from(to_marks),
     };
     let shared = Rc::clone(&cx.shared);
+    let running = cx.operator(&format!("source {}", door.port));
     let (probe, again) = (cx.probe.clone(), cx.scope.activator_for(address));
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
         move |_frontiers| {
-            Running::set("source");
+            Running::set(&running);
             let Some(held) = capabilities.as_mut() else {
                 return;
             };

@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 use super::door::{Door, TimeOf};
 use super::door_state::DoorState;
 use super::reader::{Nothing, Sent, send};
-use super::{Pace, Plugs, ToEventTime, Tuning, writer};
+use super::{Pace, Plugs, ToEventTime, Tuning};
 use crate::error::Result;
 use crate::event::{Decode, Record, each_record, json};
 use crate::operators::watermark::{Known, watermark};
 use crate::state::State;
-use crate::stream::{Closings, Context, EventStream, Flow, Port, PortKind, Stream};
+use crate::stream::{Closings, Context, EventStream, Flow, LettersAt, Port, PortKind, Stream};
 use crate::time::{Epoch, EventTime, Watermarks};
 
 /// A source whose records are still bytes.
@@ -154,16 +154,19 @@ impl<'scope, T: State> Stream<'scope, T> {
         cx.doors.borrow_mut().push((name, Rc::clone(&closings)));
         let mut letters = cx.letters.borrow_mut();
         letters.late.push(Some(late));
-        letters.dead.push(dead);
         let late = Some(letters.late.len() - 1);
         drop(letters);
+        let letters = LettersAt {
+            late,
+            ..LettersAt::dead(&cx, dead)
+        };
         EventStream {
             cx,
             events,
             progress,
             closings: vec![closings],
             branches: 1,
-            late,
+            letters,
         }
     }
 }
@@ -204,23 +207,6 @@ fn door<T>(
         board: Arc::clone(&cx.board),
         known: Rc::clone(known),
         port: name,
-    }
-}
-
-impl<T: State> EventStream<'_, T> {
-    /// Sends the late events of its source to a port of their own instead of `late`. To be called
-    /// before any operator that keeps state.
-    pub fn late(self, port: &str) -> Self {
-        let letters = self
-            .late
-            .and_then(|nth| self.cx.letters.borrow_mut().late[nth].take());
-        match letters {
-            Some(letters) => writer::write_letters(&self.cx, letters, port),
-            None => self
-                .cx
-                .refuse("late: the stream's late events are not at hand here"),
-        }
-        Self { late: None, ..self }
     }
 }
 

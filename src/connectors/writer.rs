@@ -269,6 +269,11 @@ fn declare(cx: &Context<'_>, name: &str, holds: &str, topic: String) -> usize {
     })
 }
 
+fn sink_name(cx: &Context<'_>, port: usize) -> String {
+    let description = cx.description.borrow();
+    description.sinks().nth(port).unwrap_or_default().to_owned()
+}
+
 fn style(cx: &Context<'_>, port: usize) -> Style {
     let plugs = Plugs::of(cx);
     plugs
@@ -289,6 +294,7 @@ fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoch, Vec<In>>
 ) {
     type Builder = CapacityContainerBuilder<Vec<()>>;
     let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
+    let running = cx.operator(&format!("sink {}", sink_name(cx, port)));
     let written = stream.unary_frontier::<Builder, _, _, _>(pact, "sink", |_, info| {
         let again = scope.activator_for(Rc::clone(&info.address));
         let again_from_afar = scope.worker().sync_activator_for(info.address.to_vec());
@@ -296,7 +302,7 @@ fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoch, Vec<In>>
         let waker = Waker::new(move || _ = again_from_afar.activate());
         let mut sink = EpochWriter::new(shared, port, waker, order, results, encode);
         move |(input, frontier), output| {
-            Running::set("sink");
+            Running::set(&running);
             input.for_each_time(|time, batches| {
                 let stash = sink.stash(*time.time(), || time.retain(output.output_index()));
                 stash.extend(batches.map(std::mem::take));

@@ -1,6 +1,7 @@
 //! Letters: records that leave by another door. A late record and a dead letter both keep their raw
 //! bytes and their coordinates, so that nothing is lost and everything can be tried again.
 
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -74,6 +75,26 @@ pub enum Cause {
         /// One sentence that names the field or the byte.
         error: String,
     },
+}
+
+/// Reason and error, or reason and times, in one sentence.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late {
+                reason,
+                event_time,
+                watermark,
+            } => {
+                let reason = reason.name();
+                write!(
+                    f,
+                    "{reason}: event time {event_time}, watermark {watermark}"
+                )
+            }
+            Self::Dead { reason, error } => write!(f, "{}: {error}", reason.name()),
+        }
+    }
 }
 
 /// A record that left as late or dead: raw bytes, coordinates, cause.

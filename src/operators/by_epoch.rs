@@ -135,7 +135,8 @@ impl<L: ByEpoch> Epochs<L> {
                 return Turn::Full;
             }
             let more = self.logic.advance(self.now, ROOM, &mut self.out);
-            self.work += self.out.len();
+            // What has more to do has done a room's worth, if only of events that led to nothing.
+            self.work += if more { ROOM } else { self.out.len() };
             if !self.out.is_empty() {
                 give(&mut self.out);
                 self.out.clear();
@@ -161,7 +162,7 @@ pub(crate) fn by_epoch<'scope, L, P>(
     data: StreamVec<'scope, Epoch, L::In>,
     progress: StreamVec<'scope, Epoch, Progress>,
     pact: P,
-    name: &'static str,
+    name: &str,
     logic: L,
 ) -> StreamVec<'scope, Epoch, L::Out>
 where
@@ -169,6 +170,7 @@ where
     P: ParallelizationContract<Epoch, Vec<L::In>>,
 {
     let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
+    let running = cx.operator(name);
     let start = Progress::START;
     data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(
         progress,
@@ -187,7 +189,7 @@ where
                 work: 0,
             };
             move |(data, data_frontier), (marks, marks_frontier), output| {
-                Running::set(name);
+                Running::set(&running);
                 let port = output.output_index();
                 data.for_each_time(|time, batches| {
                     let stash = epochs.stash(*time.time(), || time.retain(port));

@@ -13,7 +13,7 @@ use super::{ByEpoch, by_epoch};
 use crate::event::Event;
 use crate::observe::Metrics;
 use crate::state::{State, Table, TimeQueue, stable_hash, worker_of};
-use crate::stream::EventStream;
+use crate::stream::{EventStream, LettersAt};
 use crate::time::{Closing, EventTime, Progress, millis};
 
 /// What an event can be known by.
@@ -89,7 +89,7 @@ impl<T: State> EventStream<'_, T> {
         Self {
             events,
             progress: settled(self.progress),
-            late: None,
+            letters: LettersAt::default(),
             ..self
         }
     }
@@ -140,7 +140,7 @@ impl<T: State> EventStream<'_, T> {
         let events = by_epoch(&cx, self.events, progress, pact, "dedup_eager", logic);
         Self {
             events,
-            late: None,
+            letters: LettersAt::default(),
             ..self
         }
     }

@@ -6,17 +6,15 @@
 
 use std::rc::Rc;
 
-use serde::Serialize;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Operator;
 
+use super::letters::{OrLetter, refused, split};
 use crate::error::Error;
-use crate::event::{Cause, DeadReason, Event, Letter, Origin, Position};
+use crate::event::{Event, Position};
 use crate::state::State;
-use crate::stream::{EventStream, Running};
-use crate::time::Epoch;
+use crate::stream::{EventStream, LettersAt, Running};
 
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 
@@ -53,12 +51,10 @@ impl<'scope, T: State> EventStream<'scope, T> {
     ///     .expect([(2, 20)]);
     /// ```
     pub fn filter(self, mut keep: impl FnMut(&T) -> bool + 'static) -> Self {
-        let late = self.late;
-        let kept = self.each_batch("filter", move |batch, out| {
+        self.each_batch("filter", move |batch, out| {
             batch.retain(|event| keep(&event.value));
             std::mem::swap(batch, out);
-        });
-        Self { late, ..kept }
+        })
     }
 
     /// Turns each value into any number of values, which keep its time and stand in this order.
@@ -115,20 +111,19 @@ impl<'scope, T: State> EventStream<'scope, T> {
     /// .expect([(1, 10), (2, 20)]);
     /// ```
     pub fn inspect(self, mut look: impl FnMut(&Position, &T) + 'static) -> Self {
-        let late = self.late;
-        let seen = self.each_batch("inspect", move |batch, out| {
+        self.each_batch("inspect", move |batch, out| {
             for event in batch.iter() {
                 look(&event.at, &event.value);
             }
             std::mem::swap(batch, out);
-        });
-        Self { late, ..seen }
+        })
     }
 
     /// Turns each value into another, or into a dead letter with reason `processing`.
     ///
     /// The letter holds the value as JSON and the coordinates of the record it came from; it is
-    /// counted apart, for its record had already entered.
+    /// counted apart, for its record had already entered. [`EventStream::dead`] behind it takes
+    /// just these letters.
     pub fn try_map<U: State, E: std::fmt::Display>(
         self,
         mut try_map: impl FnMut(&T) -> Result<U, E> + 'static,
@@ -139,16 +134,17 @@ impl<'scope, T: State> EventStream<'scope, T> {
             progress,
             closings,
             branches,
-            ..
+            letters,
         } = self;
         cx.step("try_map");
         let shared = Rc::clone(&cx.shared);
-        let both = events.unary::<Builder<Result<Event<U>, Box<Letter>>>, _, _, _>(
+        let running = cx.operator("try_map");
+        let both = events.unary::<Builder<OrLetter<Event<U>>>, _, _, _>(
             Pipeline,
             "try_map",
             move |_, _| {
                 move |input, sink| {
-                    Running::set("try_map");
+                    Running::set(&running);
                     input.for_each_time(|time, batches| {
                         let mut session = sink.session(&time);
                         for event in batches.flat_map(|batch| batch.drain(..)) {
@@ -157,30 +153,25 @@ impl<'scope, T: State> EventStream<'scope, T> {
                                     at: event.at,
                                     value,
                                 }),
-                                Err(why) => {
-                                    shared.count().count_dead(DeadReason::Processing);
-                                    Err(Box::new(letter(
-                                        &shared.board,
-                                        event.at,
-                                        &event.value,
-                                        &why,
-                                    )))
-                                }
+                                Err(why) => Err(refused(&shared, event.at, &event.value, &why)),
                             });
                         }
                     });
                 }
             },
         );
-        let (events, letters) = split(both);
-        cx.letters.borrow_mut().dead.push(letters);
+        let (events, refusals) = split(both);
+        let letters = LettersAt {
+            late: letters.late,
+            ..LettersAt::dead(&cx, refusals)
+        };
         EventStream {
             cx,
             events,
             progress,
             closings,
             branches,
-            late: None,
+            letters,
         }
     }
 
@@ -195,13 +186,14 @@ impl<'scope, T: State> EventStream<'scope, T> {
             progress,
             closings,
             branches,
-            ..
+            letters,
         } = self;
         cx.step(name);
+        let running = cx.operator(name);
         let events = events.unary::<Builder<Event<U>>, _, _, _>(Pipeline, name, move |_, _| {
             let mut out = Vec::new();
             move |input, output| {
-                Running::set(name);
+                Running::set(&running);
                 input.for_each_time(|time, batches| {
                     let mut session = output.session(&time);
                     for batch in batches {
@@ -218,47 +210,7 @@ impl<'scope, T: State> EventStream<'scope, T> {
             progress,
             closings,
             branches,
-            late: None,
+            letters,
         }
     }
-}
-
-fn letter<T: Serialize>(
-    board: &crate::observe::Board,
-    at: Position,
-    value: &T,
-    why: &dyn std::fmt::Display,
-) -> Letter {
-    let place = board.origin(at.source, at.partition);
-    let (source, origin) = place.unwrap_or_else(|| {
-        let unknown: std::sync::Arc<str> = std::sync::Arc::from("results");
-        (
-            std::sync::Arc::clone(&unknown),
-            Origin::Memory(unknown, at.partition),
-        )
-    });
-    Letter {
-        source,
-        origin,
-        offset: at.offset,
-        partition: at.partition,
-        key: None,
-        value: sonic_rs::to_vec(value).ok(),
-        cut_from: None,
-        headers: Vec::new(),
-        timestamp: Some(at.time),
-        cause: Cause::Dead {
-            reason: DeadReason::Processing,
-            error: why.to_string(),
-        },
-    }
-}
-
-fn split<T: Clone + 'static>(
-    both: StreamVec<'_, Epoch, Result<T, Box<Letter>>>,
-) -> (StreamVec<'_, Epoch, T>, StreamVec<'_, Epoch, Letter>) {
-    use timely::dataflow::operators::core::OkErr;
-    use timely::dataflow::operators::vec::Map;
-    let (events, letters) = both.ok_err(|either| either);
-    (events, letters.map(|letter: Box<Letter>| *letter))
 }

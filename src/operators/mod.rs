@@ -9,8 +9,10 @@
 mod by_epoch;
 mod dedup;
 mod key_by;
+mod letters;
 mod map;
 mod order;
+mod process;
 mod steps;
 mod timely;
 mod union;
@@ -19,6 +21,7 @@ mod window;
 
 pub(crate) use by_epoch::{ByEpoch, by_epoch};
 pub use dedup::Ids;
+pub use process::{Process, ProcessContext};
 pub use timely::Events;
 pub use window::{
     Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold, IntSum,

@@ -6,7 +6,7 @@ use timely::dataflow::StreamVec;
 
 use crate::event::Event;
 use crate::state::State;
-use crate::stream::EventStream;
+use crate::stream::{EventStream, LettersAt};
 use crate::time::Epoch;
 
 /// Events as a timely stream.
@@ -32,7 +32,7 @@ impl<'scope, T: State> EventStream<'scope, T> {
             progress: self.progress,
             closings: self.closings,
             branches: self.branches,
-            late: None,
+            letters: LettersAt::default(),
         }
     }
 }

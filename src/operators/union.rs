@@ -6,7 +6,7 @@ use timely::dataflow::operators::Concat;
 
 use super::watermark::meet;
 use crate::state::State;
-use crate::stream::EventStream;
+use crate::stream::{EventStream, LettersAt};
 
 impl<T: State> EventStream<'_, T> {
     /// The events of both streams.
@@ -45,7 +45,7 @@ impl<T: State> EventStream<'_, T> {
             progress,
             closings,
             branches,
-            late: None,
+            letters: LettersAt::default(),
         }
     }
 

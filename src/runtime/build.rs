@@ -65,11 +65,12 @@ pub(crate) fn build(
         doors: RefCell::default(),
         shared: Rc::clone(&shared),
     });
-    Running::set("the description of the dataflow");
+    Running::set(&Rc::from("the description of the dataflow"));
     let described = job(&Flow { cx: Rc::clone(&cx) });
     let letters = std::mem::take(&mut *cx.letters.borrow_mut());
     let late = letters.late.into_iter().flatten().collect();
-    for (name, letters) in [("late", late), ("dead", letters.dead)] {
+    let dead = letters.dead.into_iter().flatten().collect();
+    for (name, letters) in [("late", late), ("dead", dead)] {
         letter_port(&cx, name, letters);
     }
     let mut description = cx.description.take();

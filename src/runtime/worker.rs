@@ -117,7 +117,7 @@ fn execute(plan: Plan, run: &Run) -> Result {
         }));
         match driven {
             Ok(()) => {}
-            Err(panic) => common.control.fail(panicked(Running::get(), &*panic)),
+            Err(panic) => common.control.fail(panicked(&Running::get(), &*panic)),
         }
         if common.control.is_faulty() {
             for dataflow in worker.installed_dataflows() {

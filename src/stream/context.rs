@@ -19,23 +19,48 @@ use crate::time::Epoch;
 #[derive(Default)]
 pub(crate) struct Letters<'scope> {
     pub(crate) late: Vec<Option<StreamVec<'scope, Epoch, Letter>>>,
-    pub(crate) dead: Vec<StreamVec<'scope, Epoch, Letter>>,
+    pub(crate) dead: Vec<Option<StreamVec<'scope, Epoch, Letter>>>,
+}
+
+/// Where the letters of a stream are to be found in [`Letters`], as long as they are at hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LettersAt {
+    pub(crate) late: Option<usize>,
+    pub(crate) dead: Option<usize>,
+}
+
+impl LettersAt {
+    /// Puts the dead letters of an operator where they can be taken.
+    pub(crate) fn dead<'scope>(
+        cx: &Context<'scope>,
+        letters: StreamVec<'scope, Epoch, Letter>,
+    ) -> Self {
+        let dead = &mut cx.letters.borrow_mut().dead;
+        dead.push(Some(letters));
+        Self {
+            late: None,
+            dead: Some(dead.len() - 1),
+        }
+    }
 }
 
 /// The operator that runs on this thread, to be named should it panic.
 pub(crate) struct Running;
 
 thread_local! {
-    static RUNNING: Cell<&'static str> = const { Cell::new("none") };
+    static RUNNING: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
 }
 
 impl Running {
-    pub(crate) fn set(operator: &'static str) {
-        RUNNING.set(operator);
+    /// Called once an activation.
+    pub(crate) fn set(operator: &Rc<str>) {
+        // A thread that ends has nobody to tell.
+        let _ = RUNNING.try_with(|running| running.replace(Some(Rc::clone(operator))));
     }
 
-    pub(crate) fn get() -> &'static str {
-        RUNNING.get()
+    pub(crate) fn get() -> Rc<str> {
+        let running = RUNNING.try_with(|running| running.borrow().clone());
+        running.ok().flatten().unwrap_or_else(|| Rc::from("none"))
     }
 }
 
@@ -84,6 +109,17 @@ impl Context<'_> {
     /// Notes that the description asks for nonsense; the job does not start.
     pub(crate) fn refuse(&self, why: impl Into<String>) {
         self.description.borrow_mut().errors.push(Error::usage(why));
+    }
+
+    /// The name of an operator, for errors: the second `map` of a job is `map 2`.
+    pub(crate) fn operator(&self, name: &str) -> Rc<str> {
+        let mut description = self.description.borrow_mut();
+        let named = description.operators.entry(name.to_owned()).or_insert(0);
+        *named += 1;
+        match *named {
+            1 => Rc::from(name),
+            nth => Rc::from(format!("{name} {nth}")),
+        }
     }
 
     /// Notes a step for `describe`.

@@ -1,5 +1,7 @@
 //! What a job says of itself: ports, parameters, the lateness rule, the steps.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
 
 /// A parameter, as text.
@@ -37,6 +39,8 @@ pub(crate) struct Description {
     /// Source and its rule for lateness, in words.
     pub(crate) lateness: Vec<(String, String)>,
     pub(crate) errors: Vec<Error>,
+    /// How many operators have each name.
+    pub(crate) operators: BTreeMap<String, usize>,
 }
 
 impl Description {

@@ -42,12 +42,12 @@ use std::rc::Rc;
 
 use timely::dataflow::StreamVec;
 
-pub(crate) use context::{Context, Pressure, Running, Shared};
+pub(crate) use context::{Context, LettersAt, Pressure, Running, Shared};
 pub(crate) use control::Control;
 pub(crate) use describe::{Description, ParamText, Port, PortKind};
 pub use param::Param;
 
-use crate::event::Event;
+use crate::event::{Event, Letter};
 use crate::time::{Closing, Epoch, Progress, Tumbling};
 
 /// A dataflow under construction: where a job's description begins.
@@ -73,8 +73,8 @@ pub struct EventStream<'scope, T> {
     pub(crate) closings: Vec<Closings>,
     /// How many branches of unions lead here; each has its own range of position indexes.
     pub(crate) branches: u16,
-    /// Its letters of late events, as long as they can be taken apart.
-    pub(crate) late: Option<usize>,
+    /// Letters of late events and of what is refused, as long as they can be taken apart.
+    pub(crate) letters: LettersAt,
 }
 
 impl<T: Clone + 'static> Clone for EventStream<'_, T> {
@@ -85,7 +85,7 @@ impl<T: Clone + 'static> Clone for EventStream<'_, T> {
             progress: self.progress.clone(),
             closings: self.closings.clone(),
             branches: self.branches,
-            late: self.late,
+            letters: self.letters,
         }
     }
 }
@@ -123,6 +123,20 @@ pub struct Stream<'scope, T> {
     pub(crate) decode: crate::event::Decode<T>,
 }
 
+/// Letters on their way out: late events, or dead letters.
+///
+/// They have left event time: no watermark waits for them.
+#[must_use = "letters that nobody takes are lost"]
+pub struct LetterStream<'scope> {
+    pub(crate) cx: Rc<Context<'scope>>,
+    pub(crate) letters: StreamVec<'scope, Epoch, Letter>,
+}
+
+impl fmt::Debug for LetterStream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LetterStream")
+    }
+}
 impl fmt::Debug for Flow<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Flow")

@@ -29,7 +29,7 @@ pub use number::{Extreme, Number};
 use super::by_epoch;
 use super::watermark::settled;
 use crate::state::{State, stable_hash, worker_of};
-use crate::stream::{EventStream, KeyedStream, WindowedStream};
+use crate::stream::{EventStream, KeyedStream, LettersAt, WindowedStream};
 use crate::time::{Closing, Tumbling, Window};
 use fold::FoldWindows;
 use project::{Share, project};
@@ -146,7 +146,7 @@ impl<'scope, K: State + Hash + Eq, T: State, A: Aggregate<T>> Aggregated<'scope,
             progress: settled(stream.progress),
             closings: Vec::new(),
             branches: 1,
-            late: None,
+            letters: LettersAt::default(),
         }
     }
 }

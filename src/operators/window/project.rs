@@ -52,6 +52,7 @@ where
 {
     type Builder<O> = CapacityContainerBuilder<Vec<O>>;
     let alone = cx.workers == 1;
+    let running = cx.operator("aggregate");
     events.unary::<Builder<Share<K, A::Input, A::Acc>>, _, _, _>(Pipeline, "project", |_, _| {
         let mut combiner = Combiner {
             windows,
@@ -61,7 +62,7 @@ where
         };
         let mut out = Vec::new();
         move |input, output| {
-            Running::set("project");
+            Running::set(&running);
             input.for_each_time(|time, batches| {
                 let mut session = output.session(&time);
                 for batch in batches {
