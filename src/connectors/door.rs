@@ -357,6 +357,11 @@ impl<T> Door<T> {
         Work::Cut(self.state.epoch, news)
     }
 
+    /// The largest event time that it has read.
+    pub(crate) fn largest(&self) -> EventTime {
+        self.state.largest()
+    }
+
     fn end(&mut self) -> Work {
         self.pace.post(self.id, EventTime::END);
         self.state.last_post = None;
@@ -368,12 +373,7 @@ impl<T> Door<T> {
     fn tell(&mut self) {
         let state = &mut self.state;
         state.tally.flush(self.metrics.worker(self.worker));
-        let largest = state
-            .partitions
-            .iter()
-            .map(|partition| partition.clock.largest)
-            .max();
-        self.metrics.saw(largest.unwrap_or(EventTime::NEVER));
+        self.metrics.saw(state.largest());
         let clock = now();
         if state
             .last_post

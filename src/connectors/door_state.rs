@@ -7,8 +7,8 @@ use super::pick::Partition;
 use super::{Cut, Tuning};
 use crate::event::{Event, Letter, Pieces};
 use crate::observe::{Tally, now};
-use crate::time::Epoch;
 use crate::time::watermark::Mark;
+use crate::time::{Epoch, EventTime};
 
 /// What a door remembers and stages.
 pub(super) struct DoorState<T> {
@@ -58,6 +58,16 @@ impl<T> DoorState<T> {
             late: Vec::new(),
             dead: Vec::new(),
         }
+    }
+}
+
+impl<T> DoorState<T> {
+    /// The largest event time that was read.
+    pub(super) fn largest(&self) -> EventTime {
+        let all = self.partitions.iter();
+        all.map(|partition| partition.clock.largest)
+            .max()
+            .unwrap_or(EventTime::NEVER)
     }
 }
 

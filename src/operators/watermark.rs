@@ -22,26 +22,28 @@ use crate::time::{Epoch, EventTime, Progress, Watermarks};
 pub(crate) struct MarkOf {
     pub(crate) door: u32,
     kind: u8,
-    watermark: EventTime,
+    /// The watermark; of what has ended, the largest event time that it gave.
+    time: EventTime,
 }
 
 impl MarkOf {
-    pub(crate) fn new(door: usize, mark: Mark) -> Self {
-        let (kind, watermark) = match mark {
+    /// What `door` says, of whose records `largest` is the largest event time.
+    pub(crate) fn new(door: usize, mark: Mark, largest: EventTime) -> Self {
+        let (kind, time) = match mark {
             Mark::Reading(watermark) => (0, watermark),
             Mark::Idle => (1, EventTime::NEVER),
-            Mark::Ended => (2, EventTime::END),
+            Mark::Ended => (2, largest),
         };
         Self {
             door: u32::try_from(door).expect("few workers"),
             kind,
-            watermark,
+            time,
         }
     }
 
     fn mark(self) -> Mark {
         match self.kind {
-            0 => Mark::Reading(self.watermark),
+            0 => Mark::Reading(self.time),
             1 => Mark::Idle,
             _ => Mark::Ended,
         }
@@ -69,15 +71,17 @@ pub(crate) fn watermark<'scope>(
     mut learned: impl FnMut(Known) + 'static,
 ) -> StreamVec<'scope, Epoch, Progress> {
     let doors = cx.workers;
+    let running = cx.operator("watermark");
     marks
         .broadcast()
         .unary_frontier::<Builder, _, _, _>(Pipeline, "watermark", |_, _| {
             let mut clock = SourceClock::new(doors);
             let mut open: BTreeMap<Epoch, _> = BTreeMap::new();
             let mut now = Progress::START;
+            let mut last = EventTime::NEVER;
             let mut known = Epoch::FIRST;
             move |(input, frontier), output| {
-                Running::set("watermark");
+                Running::set(&running);
                 input.for_each_time(|time, batches| {
                     let (_, marks) = open
                         .entry(*time.time())
@@ -90,11 +94,26 @@ pub(crate) fn watermark<'scope>(
                     }
                     let (capability, marks): (_, Vec<MarkOf>) = first.remove();
                     for mark in marks {
+                        if mark.mark() == Mark::Ended {
+                            last = last.max(mark.time);
+                        }
                         clock.mark(mark.door as usize, mark.mark());
                     }
                     let watermark = clock.close();
                     let horizon = watermark.minus(rules.allowed);
-                    let before = std::mem::replace(&mut now, Progress { watermark, horizon });
+                    let new = match watermark {
+                        EventTime::END => Progress {
+                            watermark,
+                            horizon,
+                            last,
+                        },
+                        _ => Progress {
+                            watermark,
+                            horizon,
+                            ..now
+                        },
+                    };
+                    let before = std::mem::replace(&mut now, new);
                     if before != now {
                         status.advance(watermark);
                         output.session(&capability).give(now);

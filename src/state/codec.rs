@@ -30,6 +30,24 @@ pub(crate) fn decode<T: State>(bytes: &[u8]) -> Result<T> {
     }
 }
 
+/// Whether `value` would be written as `bytes`. Stops at the first byte that differs, so that it
+/// costs next to nothing where the answer is no.
+pub(crate) fn is_written_as<T: State>(value: &T, bytes: &[u8]) -> bool {
+    let mut rest = Rest(bytes);
+    bincode::serde::encode_into_writer(value, &mut rest, LAYOUT).is_ok() && rest.0.is_empty()
+}
+
+/// What is still to be written alike.
+struct Rest<'a>(&'a [u8]);
+
+impl bincode::enc::write::Writer for Rest<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), bincode::error::EncodeError> {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.ok_or(bincode::error::EncodeError::Other("it differs"))?;
+        Ok(())
+    }
+}
+
 /// Writes `value` and reads it back: what the test harness does to everything that is exchanged or
 /// kept, so that a type that would break at recovery breaks in a test.
 pub(crate) fn round_trip<T: State>(value: &T) -> Result<T> {
@@ -68,6 +86,16 @@ mod tests {
     fn plain_types_come_back() {
         let value = (1i64, Some("x".to_owned()), vec![1u8], i128::MIN, f64::MAX);
         assert_eq!(round_trip(&value).unwrap(), value);
+    }
+
+    #[test]
+    fn a_default_is_known_by_its_bytes() {
+        let mut bytes = Vec::new();
+        encode(&(0u8, Vec::<u8>::new()), &mut bytes).unwrap();
+        assert!(is_written_as(&(0u8, Vec::<u8>::new()), &bytes));
+        assert!(!is_written_as(&(1u8, Vec::<u8>::new()), &bytes));
+        assert!(!is_written_as(&(0u8, vec![0u8]), &bytes), "longer");
+        assert!(!is_written_as(&0u8, &bytes), "shorter");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! without code of its own. A key has a [`slot`], and a slot a worker: both are stable, for they
 //! outlive the process.
 
+mod calendar;
 pub(crate) mod codec;
 mod hash;
 mod index;
@@ -15,6 +16,7 @@ mod time_queue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use calendar::Calendar;
 pub use hash::{StableHasher, stable_hash};
 pub(crate) use hash::{slot, worker_of};
 pub(crate) use table::{Drain, Hint, Table};

@@ -151,6 +151,30 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         }
     }
 
+    /// Changes the value of `key`, if there is one.
+    #[inline]
+    pub(crate) fn change<R>(
+        &mut self,
+        hash: u64,
+        key: &K,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Option<R> {
+        let Self {
+            blocks,
+            index,
+            changes,
+            ..
+        } = self;
+        let part = index.part(hash);
+        let at = part.find(spread(low(hash)), same(blocks, hash, key))?.at;
+        let entry = &mut blocks[at as usize / BLOCK][at as usize % BLOCK];
+        let changed = change(&mut entry.value);
+        if let Some(changes) = changes {
+            note(changes, &mut entry.stamp, at);
+        }
+        Some(changed)
+    }
+
     /// Changes the value of `key`; an absent one is first made by `absent`.
     #[inline]
     pub(crate) fn upsert(

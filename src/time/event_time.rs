@@ -20,6 +20,9 @@ impl EventTime {
     /// After every event: the watermark of a log that has ended.
     pub const END: Self = Self(i64::MAX);
 
+    /// The last time that an event may claim: the end of year 9999.
+    pub const LATEST: Self = Self(rfc3339::MAX_MS);
+
     /// The time `millis` milliseconds after 1970 UTC.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)

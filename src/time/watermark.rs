@@ -150,6 +150,8 @@ pub struct Progress {
     pub watermark: EventTime,
     /// The watermark less the allowed lateness: no event that closes by here can come any more.
     pub horizon: EventTime,
+    /// The largest event time that was read, once all sources have ended.
+    pub last: EventTime,
 }
 
 impl Progress {
@@ -157,6 +159,7 @@ impl Progress {
     pub const START: Self = Self {
         watermark: EventTime::NEVER,
         horizon: EventTime::NEVER,
+        last: EventTime::NEVER,
     };
 
     /// What is known where two streams meet.
@@ -165,6 +168,7 @@ impl Progress {
         Self {
             watermark: self.watermark.min(other.watermark),
             horizon: self.horizon.min(other.horizon),
+            last: self.last.max(other.last),
         }
     }
 
@@ -174,6 +178,7 @@ impl Progress {
         Self {
             watermark: self.horizon,
             horizon: self.horizon,
+            last: self.last,
         }
     }
 }
