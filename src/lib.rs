@@ -25,9 +25,9 @@ mod stream;
 pub mod testing;
 pub mod time;
 
-pub use connectors::DeadLimit;
+pub use connectors::{DeadLimit, embedded};
 pub use error::{Error, ErrorKind, Result, Retry};
-pub use job::Job;
+pub use job::{Job, RunningJob, Status};
 pub use observe::Summary;
 pub use operators::{
     Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, Events, ExactSum, Extreme, First, Fold,

@@ -11,6 +11,7 @@ mod broker;
 #[path = "../../dataflows/demo/mod.rs"]
 mod demo;
 
+#[cfg(feature = "allocator")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 #[path = "../../dataflows/bid_stats.rs"]
 mod bid_stats;
 
+#[cfg(feature = "allocator")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 #[path = "../../dataflows/user_activity.rs"]
 mod user_activity;
 
+#[cfg(feature = "allocator")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -31,6 +31,9 @@ const POST_EVERY: Duration = Duration::from_millis(250);
 pub(crate) type TimeOf<T> =
     Box<dyn Fn(&T, &Record<'_>) -> std::result::Result<EventTime, (DeadReason, String)>>;
 
+/// Writes a value for a letter.
+pub(crate) type Show<T> = fn(&T) -> Option<Vec<u8>>;
+
 /// What the operator around a door has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -69,6 +72,8 @@ pub(crate) struct Door<T> {
     pub(crate) live: bool,
     pub(crate) decode: Decode<T>,
     pub(crate) time_of: TimeOf<T>,
+    /// Of a source that gives values and no bytes.
+    pub(crate) show: Option<Show<T>>,
     pub(crate) rules: Watermarks,
     pub(crate) closings: Closings,
     pub(crate) tuning: Tuning,
@@ -248,6 +253,7 @@ impl<T> Door<T> {
             source: self.source,
             port: &self.port,
             time_of: &self.time_of,
+            show: self.show,
             max_ahead: self.tuning.max_ahead.map(millis),
             tally: &mut state.tally,
             metrics: &self.metrics,

@@ -45,7 +45,7 @@ pub(super) struct EpochWriter<In, F> {
     told: usize,
 }
 
-impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
+impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
     pub(super) fn new(
         shared: Rc<Shared>,
         port: usize,
@@ -156,7 +156,7 @@ impl<In, F: FnMut(&In, &mut Batch) -> Result> EpochWriter<In, F> {
             }
             while let Some(records) = stash.batches.pop_front() {
                 work += records.len();
-                for record in &records {
+                for record in records {
                     (self.encode)(record, &mut self.batch)?;
                 }
                 if self.batch.values.len() >= BATCH_BYTES {

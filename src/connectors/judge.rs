@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::door::TimeOf;
+use super::door::{Show, TimeOf};
 use super::pick::Partition;
 use crate::event::{Cause, DeadReason, Event, Letter, Origin, Pieces, Position, Record};
 use crate::observe::{Board, Metrics, Tally};
@@ -17,6 +17,7 @@ pub(super) struct Judge<'a, T> {
     pub(super) source: u16,
     pub(super) port: &'a Arc<str>,
     pub(super) time_of: &'a TimeOf<T>,
+    pub(super) show: Option<Show<T>>,
     pub(super) max_ahead: Option<i64>,
     pub(super) tally: &'a mut Tally,
     pub(super) metrics: &'a Metrics,
@@ -69,7 +70,11 @@ impl<T> Judge<'_, T> {
     fn one(&mut self, record: &Record<'_>, value: T) {
         let time = match self.time(record, &value) {
             Ok(time) => time,
-            Err((reason, why)) => return self.dies(record, reason, why),
+            Err((reason, why)) => {
+                self.dies(record, reason, why);
+                show(self.show, &value, self.dead);
+                return;
+            }
         };
         let verdict = self
             .partition
@@ -94,6 +99,7 @@ impl<T> Judge<'_, T> {
                         watermark,
                     },
                 ));
+                show(self.show, &value, self.late);
             }
         }
     }
@@ -108,8 +114,12 @@ impl<T> Judge<'_, T> {
         let times = match times {
             Ok(times) => times,
             Err((reason, why)) => {
+                self.dies(record, reason, why);
+                if let Some(first) = values.first() {
+                    show(self.show, first, self.dead);
+                }
                 values.clear();
-                return self.dies(record, reason, why);
+                return;
             }
         };
         let before = self.partition.clock;
@@ -132,6 +142,7 @@ impl<T> Judge<'_, T> {
                         watermark,
                     };
                     self.late.push(self.letter(record, cause));
+                    show(self.show, &value, self.late);
                 }
             }
         }
@@ -220,5 +231,12 @@ impl<T> Judge<'_, T> {
             record,
             cause,
         )
+    }
+}
+
+/// Where records have no bytes, the last letter gets those of its value.
+fn show<T>(show: Option<Show<T>>, value: &T, letters: &mut [Letter]) {
+    if let (Some(show), Some(letter)) = (show, letters.last_mut()) {
+        letter.value = show(value);
     }
 }

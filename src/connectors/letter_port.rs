@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use timely::dataflow::operators::vec::{Filter, Map};
 
-use super::writer::{SinkFormat, SinkPort, write_letters};
+use super::sink_port::{SinkFormat, SinkPort};
+use super::writer::write_letters;
 use crate::event::{Event, Letter, Position};
 use crate::state::State;
 use crate::stream::{EventStream, LetterStream, LettersAt};

@@ -8,6 +8,7 @@
 mod dead_limit;
 mod door;
 mod door_state;
+pub mod embedded;
 mod epoch_writer;
 mod file;
 pub mod generator;
@@ -21,11 +22,14 @@ mod pace;
 mod pick;
 mod plugs;
 mod reader;
+mod sink_port;
 mod source_port;
 mod stamp;
 mod stdio;
 mod writer;
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,11 +45,11 @@ pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;
 pub(crate) use plugs::{Cut, Plugs, Tuning};
+pub use sink_port::{SinkFormat, SinkPort, ToKey};
 pub use source_port::Undecoded;
 pub use stamp::ToEventTime;
 pub use stdio::{StderrSink, StdinSource, StdoutSink};
 pub(crate) use writer::write_letters;
-pub use writer::{SinkFormat, SinkPort, ToKey};
 
 use crate::error::Result;
 use crate::event::{Origin, Record};
@@ -126,6 +130,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// As [`Source::prepare`].
     fn open(&self, share: Share) -> Result<Box<dyn Reader>>;
+
+    /// Of a source that gives values and no bytes: which, and where they are.
+    #[doc(hidden)]
+    fn typed(&self) -> Option<embedded::Typed<'_>> {
+        None
+    }
 }
 
 /// Where a source that has no checkpoint starts.
@@ -221,6 +231,8 @@ pub struct Batch {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// The records.
     pub records: Vec<Encoded>,
+    /// For a sink that takes values and no bytes: those of the records that it has not taken.
+    typed: RefCell<Option<Box<dyn Any + Send>>>,
 }
 
 impl Batch {
@@ -240,6 +252,7 @@ impl Batch {
         self.keys.clear();
         self.headers.clear();
         self.records.clear();
+        *self.typed.get_mut() = None;
     }
 
     /// The key of `record`.
@@ -298,6 +311,15 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// Names what could not be completed.
     fn finish(&self, complete: bool) -> Result;
+
+    /// Somebody asked the run to stop: what is on its way is all that will come.
+    fn stopping(&self) {}
+
+    /// Of a sink that takes values and no bytes: which, and where they go.
+    #[doc(hidden)]
+    fn typed(&self) -> Option<embedded::Typed<'_>> {
+        None
+    }
 }
 
 /// How much of a batch was taken.

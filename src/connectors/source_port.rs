@@ -1,6 +1,7 @@
 //! How a source is written down in a job's description: the port, how its records are decoded, and
 //! when each event happened.
 
+use std::any::TypeId;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::door::{Door, TimeOf};
+use super::door::{Door, Show, TimeOf};
 use super::door_state::DoorState;
 use super::reader::{Nothing, Sent, send};
-use super::{Pace, Plugs, ToEventTime, Tuning};
+use super::{Pace, Plugs, ToEventTime, Tuning, embedded};
 use crate::error::Result;
 use crate::event::{Decode, Record, each_record, json};
 use crate::operators::watermark::{Known, watermark};
@@ -46,6 +47,7 @@ impl<'scope> Flow<'scope> {
             name: name.to_owned(),
             kind: PortKind::Source,
             holds: holds.to_owned(),
+            of: TypeId::of::<T>(),
             topic: Some(name.to_owned()),
         });
         self.cx.step(format!("source {name}"));
@@ -66,12 +68,7 @@ impl<'scope, T: 'static> Undecoded<'scope, T> {
         T: DeserializeOwned,
     {
         self.cx.step("json");
-        let decode = each_record(|_, value| json::decode(value));
-        Stream {
-            cx: self.cx,
-            port: self.port,
-            decode,
-        }
+        self.decoded(each_record(|_, value| json::decode(value)))
     }
 
     /// Each record is decoded by `decode`, which sees key, value, headers and stamp. Null values
@@ -98,11 +95,19 @@ impl<'scope, T: 'static> Undecoded<'scope, T> {
         mut decode: impl FnMut(&Record<'_>) -> Result<T, E> + 'static,
     ) -> Stream<'scope, T> {
         self.cx.step("decode");
-        let decode = each_record(move |record, _| decode(record).map_err(|why| why.to_string()));
+        self.decoded(each_record(move |record, _| {
+            decode(record).map_err(|why| why.to_string())
+        }))
+    }
+
+    /// By `decode`, unless what is bound to the port gives values and no bytes.
+    fn decoded(self, decode: Decode<T>) -> Stream<'scope, T> {
+        let Self { cx, port, .. } = self;
+        let typed = embedded::decode_typed(&cx, port);
         Stream {
-            cx: self.cx,
-            port: self.port,
-            decode,
+            cx,
+            port,
+            decode: typed.unwrap_or(decode),
         }
     }
 }
@@ -172,7 +177,7 @@ impl<'scope, T: State> Stream<'scope, T> {
 }
 
 /// The door of port number `port` on this worker, not opened yet.
-fn door<T>(
+fn door<T: State>(
     cx: &Context<'_>,
     port: usize,
     decode: Decode<T>,
@@ -196,6 +201,9 @@ fn door<T>(
         live: source.is_some_and(|source| !source.bounded()),
         decode,
         time_of,
+        show: source
+            .and_then(|source| source.typed())
+            .map(|_| show::<T> as Show<T>),
         rules,
         closings: Closings::default(),
         state: DoorState::new(&tuning, id),
@@ -208,6 +216,11 @@ fn door<T>(
         known: Rc::clone(known),
         port: name,
     }
+}
+
+/// A value for a letter, where the record has no bytes.
+fn show<T: State>(value: &T) -> Option<Vec<u8>> {
+    sonic_rs::to_vec(value).ok()
 }
 
 fn source_name(cx: &Context<'_>, port: usize) -> Arc<str> {

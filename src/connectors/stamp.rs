@@ -15,21 +15,33 @@ pub trait ToEventTime {
     fn to_event_time(self) -> Result<EventTime, (DeadReason, String)>;
 }
 
-impl ToEventTime for EventTime {
-    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
-        Ok(self)
-    }
+// Whatever is an `Into<EventTime>`; a blanket implementation would leave no room for those below.
+macro_rules! times {
+    ($($(#[$feature:meta])? $time:ty),* $(,)?) => {$(
+        $(#[$feature])?
+        impl ToEventTime for $time {
+            #[inline]
+            fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
+                Ok(self.into())
+            }
+        }
+    )*};
 }
+times!(
+    EventTime,
+    i64,
+    SystemTime,
+    #[cfg(feature = "jiff")]
+    jiff::Timestamp,
+    #[cfg(feature = "jiff")]
+    jiff::Zoned,
+);
 
-impl ToEventTime for i64 {
+#[cfg(feature = "chrono")]
+impl<Z: chrono::TimeZone> ToEventTime for chrono::DateTime<Z> {
+    #[inline]
     fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
-        Ok(EventTime::from(self))
-    }
-}
-
-impl ToEventTime for SystemTime {
-    fn to_event_time(self) -> Result<EventTime, (DeadReason, String)> {
-        Ok(EventTime::from(self))
+        Ok(self.into())
     }
 }
 

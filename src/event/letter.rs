@@ -131,12 +131,6 @@ impl Letter {
         record: &Record<'_>,
         cause: Cause,
     ) -> Self {
-        let mut headers = Vec::new();
-        if let Some(of_record) = record.headers {
-            of_record.each(&mut |name, value| {
-                headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
-            });
-        }
         let whole = record.value.map_or(0, <[u8]>::len);
         let full = record.full_len.unwrap_or(whole as u64);
         let cut = whole > RECORD_BYTES_MAX || record.full_len.is_some();
@@ -149,7 +143,7 @@ impl Letter {
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(|value| value[..kept].to_vec()),
             cut_from: cut.then_some(full),
-            headers,
+            headers: record.headers(),
             timestamp: record.timestamp,
             cause,
         }

@@ -62,6 +62,32 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The key, if there is one.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.key
+    }
+
+    /// The value; nothing where it is null, which no decoder ever sees.
+    pub fn value(&self) -> &'a [u8] {
+        self.value.unwrap_or_default()
+    }
+
+    /// The stamp that the log itself gives the record; files have none.
+    pub fn timestamp(&self) -> Option<EventTime> {
+        self.timestamp
+    }
+
+    /// Names and values of its headers, in order. They are copied here, and only here.
+    pub fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let mut all = Vec::new();
+        if let Some(headers) = self.headers {
+            headers.each(&mut |name, value| {
+                all.push((name.to_owned(), value.map(<[u8]>::to_vec)));
+            });
+        }
+        all
+    }
+
     /// Bytes of key and value.
     pub fn len(&self) -> usize {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::settings::{Bound, Settings, nearest};
+use crate::connectors::embedded::Typed;
 use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source, is_partition};
 use crate::connectors::{StderrSink, StdinSource, StdoutSink};
 use crate::error::{Error, Result};
@@ -49,9 +50,18 @@ pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) ->
     let (mut sources, mut sinks, mut unbound) = (Vec::new(), Vec::new(), Vec::new());
     for port in &description.ports {
         let bound = match port.kind {
-            PortKind::Source => source(job, port, settings)?.map(|source| sources.push(source)),
-            PortKind::Sink => sink(job, port, settings)?.map(|sink| sinks.push(sink)),
+            PortKind::Source => source(job, port, settings)?.map(|source| {
+                let fits = fits(port, "gives", source.typed());
+                sources.push(source);
+                fits
+            }),
+            PortKind::Sink => sink(job, port, settings)?.map(|sink| {
+                let fits = fits(port, "takes", sink.typed());
+                sinks.push(sink);
+                fits
+            }),
         };
+        let bound = bound.transpose()?;
         if bound.is_none() {
             unbound.push(match port.kind {
                 PortKind::Source => format!("--source {}=URI", port.name),
@@ -85,6 +95,17 @@ fn check_properties(description: &Description, settings: &Settings) -> Result {
         }
     }
     Ok(())
+}
+
+/// Whether what is bound to `port` is of its type, if it is of any.
+fn fits(port: &Port, gives: &str, typed: Option<Typed<'_>>) -> Result {
+    match typed {
+        Some(typed) if typed.id != port.of => Err(Error::usage(format!(
+            "port `{}` holds {}, and what is bound to it {gives} {}",
+            port.name, port.holds, typed.name
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Two sinks at one place would mix or replace each other's results; a sink where something is read

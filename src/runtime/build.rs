@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -127,11 +128,19 @@ pub(crate) fn describe(
             pressure: usize::MAX,
         };
         let nothing: Rc<dyn Any> = Rc::new(());
-        let built = worker.dataflow(|scope| build(scope, &*job, &common, nothing));
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            worker.dataflow(|scope| build(scope, &*job, &common, nothing))
+        }));
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
-        built.description
+        match built {
+            Ok(built) => built.description,
+            Err(panic) => Description {
+                errors: vec![super::panicked(&Running::get(), &*panic)],
+                ..Description::default()
+            },
+        }
     });
     let ended = |why: String| Error::new(crate::error::ErrorKind::Panic, why);
     let mut description = described

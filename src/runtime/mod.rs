@@ -9,6 +9,7 @@ mod worker;
 
 pub(crate) use build::{Describe, describe};
 pub(crate) use plan::Plan;
+pub(crate) use settings::Bound;
 pub use settings::Settings;
 pub(crate) use settings::nearest;
-pub(crate) use worker::{Run, run};
+pub(crate) use worker::{Run, panicked, run};

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use timely::dataflow::ProbeHandle;
@@ -59,6 +59,7 @@ pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
     for sink in &plan.sinks {
         sink.prepare()?;
     }
+    tell_sinks_of_stop(&plan, run);
     let bounded = plan.is_bounded();
     let sinks = plan.sinks.clone();
     let limit = plan.tuning.dead_limit;
@@ -84,6 +85,23 @@ pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
         }
         _ => outcome.map(|()| Summary::of(&run.metrics)),
     }
+}
+
+/// Neither the sinks nor the control are kept alive by it.
+fn tell_sinks_of_stop(plan: &Plan, run: &Run) {
+    let control = Arc::downgrade(&run.control);
+    let sinks: Vec<_> = plan.sinks.iter().map(Arc::downgrade).collect();
+    let tell = move || {
+        if control
+            .upgrade()
+            .is_some_and(|control| control.is_stopping())
+        {
+            let sinks = sinks.iter().filter_map(Weak::upgrade);
+            sinks.for_each(|sink| sink.stopping());
+        }
+    };
+    tell(); // it may have been asked before
+    run.control.on_change(tell);
 }
 
 fn execute(plan: Plan, run: &Run) -> Result {
@@ -167,7 +185,8 @@ fn first_open(probe: &ProbeHandle<Epoch>) -> Option<Epoch> {
     probe.with_frontier(|frontier| frontier.first().copied())
 }
 
-fn panicked(operator: &str, panic: &(dyn Any + Send)) -> Error {
+/// The error of a panic in `operator`.
+pub(crate) fn panicked(operator: &str, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text
         .or_else(|| panic.downcast_ref::<&str>().copied())

@@ -1,5 +1,6 @@
 //! What a job says of itself: ports, parameters, the lateness rule, the steps.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
@@ -24,8 +25,9 @@ pub(crate) enum PortKind {
 pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) kind: PortKind,
-    /// The type that flows there.
+    /// The type that flows there: its short name, and what it is.
     pub(crate) holds: String,
+    pub(crate) of: TypeId,
     /// The topic that it means when only a broker is named.
     pub(crate) topic: Option<String>,
 }

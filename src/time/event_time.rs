@@ -79,6 +79,32 @@ impl From<SystemTime> for EventTime {
     }
 }
 
+/// Cut to milliseconds, toward the past.
+#[cfg(feature = "jiff")]
+impl From<jiff::Timestamp> for EventTime {
+    fn from(time: jiff::Timestamp) -> Self {
+        // Years -9999 to 9999 fit.
+        let millis = time.as_nanosecond().div_euclid(1_000_000);
+        Self(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+}
+
+/// The instant, cut to milliseconds, toward the past; the zone is not kept.
+#[cfg(feature = "jiff")]
+impl From<jiff::Zoned> for EventTime {
+    fn from(time: jiff::Zoned) -> Self {
+        Self::from(time.timestamp())
+    }
+}
+
+/// The instant, cut to milliseconds, toward the past; the zone is not kept.
+#[cfg(feature = "chrono")]
+impl<Z: chrono::TimeZone> From<chrono::DateTime<Z>> for EventTime {
+    fn from(time: chrono::DateTime<Z>) -> Self {
+        Self(time.timestamp_millis())
+    }
+}
+
 impl fmt::Display for EventTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -98,6 +124,31 @@ mod tests {
         assert_eq!(EventTime::NEVER.plus(5), EventTime::NEVER);
         assert_eq!(EventTime::END.minus(5), EventTime::END);
         assert_eq!(EventTime::from(3).minus(5), EventTime::from(-2));
+    }
+
+    #[cfg(feature = "jiff")]
+    #[test]
+    fn times_of_jiff_are_cut_toward_the_past() {
+        for (nanos, millis) in [(-1_500_000, -2), (-1_000_000, -1), (1_999_999, 1)] {
+            let time = jiff::Timestamp::from_nanosecond(nanos).unwrap();
+            assert_eq!(EventTime::from(time), EventTime::from(millis));
+            let zoned = time.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(5)));
+            assert_eq!(EventTime::from(zoned), EventTime::from(millis));
+        }
+    }
+
+    #[cfg(feature = "chrono")]
+    #[test]
+    fn times_of_chrono_are_cut_toward_the_past() {
+        for (nanos, millis) in [(-1_500_000, -2), (-1_000_000, -1), (1_999_999, 1)] {
+            let time = chrono::DateTime::from_timestamp_nanos(nanos);
+            assert_eq!(EventTime::from(time), EventTime::from(millis));
+            let zone = chrono::FixedOffset::east_opt(18_000).unwrap();
+            assert_eq!(
+                EventTime::from(time.with_timezone(&zone)),
+                EventTime::from(millis)
+            );
+        }
     }
 
     #[test]

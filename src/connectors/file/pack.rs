@@ -9,6 +9,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
+#[cfg(feature = "zstd")]
 use zstd::bulk::Compressor;
 
 /// Five times as fast as the usual 6 for a sixth more bytes: a worker packs between its other work.
@@ -40,7 +41,10 @@ impl Packing {
         Ok(match self {
             Self::Plain => Box::new(packed),
             Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            #[cfg(feature = "zstd")]
             Self::Zstd => Box::new(zstd::Decoder::with_buffer(packed)?),
+            #[cfg(not(feature = "zstd"))]
+            Self::Zstd => return Err(no_zstd()),
         })
     }
 
@@ -49,6 +53,9 @@ impl Packing {
         let kind = match self {
             Self::Plain => Kind::Plain,
             Self::Gzip => Kind::Gzip,
+            #[cfg(not(feature = "zstd"))]
+            Self::Zstd => return Err(no_zstd()),
+            #[cfg(feature = "zstd")]
             Self::Zstd => {
                 let mut compressor = Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?;
                 compressor.include_checksum(true)?;
@@ -62,6 +69,14 @@ impl Packing {
     }
 }
 
+#[cfg(not(feature = "zstd"))]
+fn no_zstd() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this program was built without `zstd`",
+    )
+}
+
 /// Makes a complete member or frame of each piece, so that workers pack beside each other and their
 /// pieces can follow each other in any order.
 pub(super) struct Packer {
@@ -72,6 +87,7 @@ pub(super) struct Packer {
 enum Kind {
     Plain,
     Gzip,
+    #[cfg(feature = "zstd")]
     Zstd(Compressor<'static>),
 }
 
@@ -87,6 +103,7 @@ impl Packer {
                 encoder.write_all(piece)?;
                 self.packed = encoder.finish()?;
             }
+            #[cfg(feature = "zstd")]
             Kind::Zstd(compressor) => {
                 self.packed
                     .reserve(zstd::zstd_safe::compress_bound(piece.len()));

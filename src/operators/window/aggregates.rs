@@ -246,7 +246,10 @@ macro_rules! keeps_place {
             type Acc = Option<(Position, V)>;
             type Out = V;
             fn input(&self, _: &T) -> (Position, V) {
-                unreachable!("the engine asks for the input of the event, with its place")
+                panic!(
+                    "`{}` needs an event's place: an aggregate around it has to hand on `input_of`",
+                    stringify!($name).to_lowercase()
+                )
             }
             #[inline]
             fn input_of(&self, event: &Event<T>) -> (Position, V) {
