@@ -1,9 +1,15 @@
 //! The examples run, and what they assert holds.
 
+#[path = "../examples/job_test.rs"]
+mod job_test;
 #[path = "../examples/own_aggregate.rs"]
 mod own_aggregate;
 #[path = "../examples/own_codec.rs"]
 mod own_codec;
+#[path = "../examples/own_operator.rs"]
+mod own_operator;
+#[path = "../examples/service.rs"]
+mod service;
 #[path = "../examples/timely_and_back.rs"]
 mod timely_and_back;
 #[path = "../examples/windows.rs"]
@@ -14,6 +20,21 @@ use anabranch::{Result, testing};
 #[test]
 fn windows_over_a_vector() -> Result {
     windows::main()
+}
+
+#[test]
+fn a_job_test_in_three_lines() {
+    job_test::main();
+}
+
+#[test]
+fn an_operator_of_ones_own() {
+    own_operator::main();
+}
+
+#[test]
+fn a_job_inside_a_service() -> Result {
+    service::main()
 }
 
 #[test]

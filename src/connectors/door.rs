@@ -363,11 +363,6 @@ impl<T> Door<T> {
         Work::Cut(self.state.epoch, news)
     }
 
-    /// The largest event time that it has read.
-    pub(crate) fn largest(&self) -> EventTime {
-        self.state.largest()
-    }
-
     fn end(&mut self) -> Work {
         self.pace.post(self.id, EventTime::END);
         self.state.last_post = None;

@@ -73,7 +73,7 @@ impl<T: State> Outputs<T> {
             let mut marks = self.marks.activate();
             marks
                 .session(&held[3])
-                .give(MarkOf::new(door.worker, mark, door.largest()));
+                .give(MarkOf::new(door.worker, mark, door.state.largest()));
         }
     }
 }

@@ -104,8 +104,8 @@ impl RunningJob {
     ///
     /// # Errors
     /// What ended it before, or kept it from closing; or
-    /// [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted), if all its sources had an end that
-    /// it has not reached.
+    /// [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted), if all its sources had an end
+    /// that it has not reached.
     pub async fn stop(mut self) -> Result<Summary> {
         self.run.control.stop(SIGTERM);
         self.ended().await;

@@ -111,23 +111,35 @@ impl<'scope, K: State + Hash + Eq, T: State> KeyedStream<'scope, K, T> {
     ///     /// How often, and when last.
     ///     type State = (u32, i64);
     ///
-    ///     fn on_event(&self, seen: &mut (u32, i64), event: &Event<u8>, cx: &mut ProcessContext<'_, Self>) {
+    ///     fn on_event(
+    ///         &self,
+    ///         seen: &mut (u32, i64),
+    ///         event: &Event<u8>,
+    ///         cx: &mut ProcessContext<'_, Self>,
+    ///     ) {
     ///         let time = event.at.time.millis();
     ///         cx.clear_timer(seen.1 + 10);
     ///         *seen = (seen.0 + 1, time);
     ///         cx.set_timer(time + 10);
     ///     }
     ///
-    ///     fn on_timer(&self, seen: &mut (u32, i64), _: EventTime, cx: &mut ProcessContext<'_, Self>) {
+    ///     fn on_timer(
+    ///         &self,
+    ///         seen: &mut (u32, i64),
+    ///         _: EventTime,
+    ///         cx: &mut ProcessContext<'_, Self>,
+    ///     ) {
     ///         let key = *cx.key();
     ///         cx.emit((key, seen.0));
     ///         *seen = (0, 0); // forgotten
     ///     }
     /// }
     ///
-    /// testing::drive(|keys: EventStream<'_, u8>| keys.key_by(|key| *key).process("pauses", Pauses))
-    ///     .input([(1, 7), (9, 7), (20, 7)])
-    ///     .expect([(19, (7, 2)), (30, (7, 1))]);
+    /// testing::drive(|keys: EventStream<'_, u8>| {
+    ///     keys.key_by(|key| *key).process("pauses", Pauses)
+    /// })
+    /// .input([(1, 7), (9, 7), (20, 7)])
+    /// .expect([(19, (7, 2)), (30, (7, 1))]);
     /// ```
     pub fn process<P>(self, name: &str, op: P) -> EventStream<'scope, P::Out>
     where

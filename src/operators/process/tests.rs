@@ -281,8 +281,15 @@ fn what_is_refused_is_a_letter_that_can_be_taken() {
     assert_eq!(
         *refused,
         [
-            r#"{"source":"numbers","topic":"numbers","partition":0,"offset":1,"reason":"processing","error":"it is negative","raw":"-7"}"#,
-            r#"{"source":"results","topic":"results","partition":116,"offset":3082510225032436460,"reason":"processing","error":"9 is no time","raw":"\"of 0\""}"#,
+            concat!(
+                r#"{"source":"numbers","topic":"numbers","partition":0,"offset":1,"#,
+                r#""reason":"processing","error":"it is negative","raw":"-7"}"#
+            ),
+            concat!(
+                r#"{"source":"results","topic":"results","partition":116,"#,
+                r#""offset":3082510225032436460,"reason":"processing","#,
+                r#""error":"9 is no time","raw":"\"of 0\""}"#
+            ),
         ]
     );
     assert_eq!(dead.len(), 1, "what cannot be decoded goes its own way");

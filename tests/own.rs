@@ -1,0 +1,100 @@
+//! What users bring with them, done wrong: each mistake ends the job with an error that names it.
+
+use anabranch::connectors::{MemorySink, MemorySource, NullSink, Style};
+use anabranch::prelude::*;
+use anabranch::{ErrorKind, First};
+
+/// Passes on the projection of `first`, but without the event's place.
+struct Around<F>(First<F>);
+
+impl<F: Fn(&i64) -> i64 + 'static> Aggregate<i64> for Around<F> {
+    type Input = <First<F> as Aggregate<i64>>::Input;
+    type Acc = <First<F> as Aggregate<i64>>::Acc;
+    type Out = i64;
+    fn input(&self, value: &i64) -> Self::Input {
+        self.0.input(value)
+    }
+    fn init(&self) -> Self::Acc {
+        Aggregate::<i64>::init(&self.0)
+    }
+    fn add(&self, acc: &mut Self::Acc, input: Self::Input) {
+        Aggregate::<i64>::add(&self.0, acc, input);
+    }
+    fn merge(&self, acc: &mut Self::Acc, other: Self::Acc) {
+        Aggregate::<i64>::merge(&self.0, acc, other);
+    }
+    fn finish(&self, acc: &Self::Acc) -> i64 {
+        Aggregate::<i64>::finish(&self.0, acc)
+    }
+}
+
+/// The error of a job that reads the numbers 1 to 3.
+fn error_of(describe: impl Fn(EventStream<'_, i64>) + Send + Sync + 'static) -> Error {
+    let job = Job::new("own", move |flow: &Flow<'_>| {
+        let number = |record: &Record<'_>| String::from_utf8_lossy(record.value()).parse::<i64>();
+        let numbers = flow.source::<i64>("numbers").decode(number);
+        describe(numbers.event_time(|n| *n, Watermarks::lag(Duration::ZERO)));
+        Ok(())
+    });
+    let settings = Settings::new()
+        .workers(2)
+        .bind_source("numbers", MemorySource::new("numbers", [["1", "2", "3"]]))
+        .bind_sink("out", MemorySink::new(Style::Lines))
+        .bind_sink("late", NullSink::new())
+        .bind_sink("dead", NullSink::new());
+    job.run(settings).unwrap_err()
+}
+
+#[test]
+fn an_aggregate_around_first_has_to_hand_on_the_place() {
+    let error = error_of(|numbers| {
+        numbers
+            .key_by(|_| 0u8)
+            .window(Tumbling::of(Duration::from_secs(1)))
+            .aggregate(|a| Around(a.first(|n| *n)))
+            .emit_final()
+            .map(|w| w.value)
+            .sink("out", |s| s.json());
+    });
+    assert_eq!(error.kind(), ErrorKind::Panic);
+    assert_eq!(
+        error.to_string(),
+        "operator `aggregate` panicked: `first` needs an event's place: an aggregate around it \
+         has to hand on `input_of`"
+    );
+}
+
+#[test]
+fn what_an_encoder_cannot_write_is_not_lost_in_silence() {
+    let error = error_of(|numbers| {
+        numbers.sink("out", |s| {
+            s.encode(|n, out| {
+                out.extend_from_slice(b"a line\nand more");
+                if *n < 3 { Ok(()) } else { Err("too large") }
+            })
+        });
+    });
+    assert_eq!(error.kind(), ErrorKind::Operating);
+    let said = "sink `out`: a result cannot be encoded: it holds a line break";
+    assert_eq!(error.to_string(), said);
+
+    let error = error_of(|numbers| numbers.sink("out", |s| s.encode(|_, _| Err("too large"))));
+    assert_eq!(
+        error.to_string(),
+        "sink `out`: a result cannot be encoded: too large"
+    );
+}
+
+#[test]
+fn letters_that_are_not_at_hand_cannot_be_taken() {
+    let error = error_of(|numbers| {
+        let ordered = numbers.key_by(|_| 0u8).order().events();
+        ordered
+            .late(|late| late.sink("late"))
+            .late(|late| late.sink("late"))
+            .sink("out", |s| s.json());
+    });
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let said = "late: the letters of this stream are not at hand here";
+    assert_eq!(error.to_string(), said);
+}
