@@ -23,7 +23,7 @@ pub(crate) fn main() -> Result {
         .sink_uri("dead", "null:");
     let job = job.bind_sink("counts", sink).start(letters)?;
     for (word, at) in [
-        ("to", 1_000),
+        ("to", 1_000_i64),
         ("be", 59_999),
         ("to", 58_000),
         ("to", 60_000),

@@ -370,7 +370,7 @@ fn a_feed_of_another_type_or_job_is_refused() -> Result {
         .bind_sink("out", NullSink::new());
     let error = job.start(settings(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    let said = "port `in` holds Unwritten, and what is bound to it gives alloc::string::String";
+    let said = "port `in` holds Unwritten, and what is bound to it gives String";
     assert_eq!(error.to_string(), said);
 
     let (_feed, source) = embedded::source::<Unwritten>(1);

@@ -104,7 +104,6 @@ pub(super) fn send<'scope, T: State>(
         dead: Output::from(to_dead),
         marks: Output::from(to_marks),
     };
-    let shared = Rc::clone(&cx.shared);
     let running = cx.operator(&format!("source {}", door.port));
     let (probe, again) = (cx.probe.clone(), cx.scope.activator_for(address));
     builder.build(move |capabilities| {
@@ -135,7 +134,7 @@ pub(super) fn send<'scope, T: State>(
                 return;
             }
             if let Err(error) = next {
-                shared.control.fail(error); // the capability is kept
+                door.control.fail(error); // the capability is kept
             }
         }
     });

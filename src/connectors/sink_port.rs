@@ -90,7 +90,7 @@ impl<T: State> SinkPort<T> {
     /// # use std::io::Write;
     /// let job = Job::new("doubled", |flow: &Flow<'_>| {
     ///     flow.source::<i64>("numbers")
-    ///         .decode(|record| std::str::from_utf8(record.value()).unwrap_or_default().parse::<i64>())
+    ///         .decode(|record| String::from_utf8_lossy(record.value()).parse::<i64>())
     ///         .event_time(|n| *n, Watermarks::lag(Duration::ZERO))
     ///         .sink("doubled", |s| s.encode(|n, out| write!(out, "{n};{}", 2 * n)));
     ///     Ok(())

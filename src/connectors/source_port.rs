@@ -18,7 +18,9 @@ use crate::error::Result;
 use crate::event::{Decode, Record, each_record, json};
 use crate::operators::watermark::{Known, watermark};
 use crate::state::State;
-use crate::stream::{Closings, Context, EventStream, Flow, LettersAt, Port, PortKind, Stream};
+use crate::stream::{
+    Closings, Context, EventStream, Flow, LettersAt, Port, PortKind, Stream, short_name,
+};
 use crate::time::{Epoch, EventTime, Watermarks};
 
 /// A source whose records are still bytes.
@@ -39,14 +41,10 @@ impl<'scope> Flow<'scope> {
     /// Declares the source port `name`, whose records hold a `T` each. Bound to a broker alone, it
     /// reads the topic of the same name.
     pub fn source<T: 'static>(&self, name: &str) -> Undecoded<'scope, T> {
-        let holds = std::any::type_name::<T>()
-            .rsplit("::")
-            .next()
-            .unwrap_or_default();
         let port = self.cx.description.borrow_mut().port(Port {
             name: name.to_owned(),
             kind: PortKind::Source,
-            holds: holds.to_owned(),
+            holds: short_name(std::any::type_name::<T>()),
             of: TypeId::of::<T>(),
             topic: Some(name.to_owned()),
         });

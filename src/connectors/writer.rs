@@ -14,7 +14,7 @@ use super::epoch_writer::{EpochWriter, Order};
 use super::{Batch, Encoded, Plugs, Style, Waker};
 use crate::error::Result;
 use crate::event::Letter;
-use crate::stream::{Context, Port, PortKind, Running};
+use crate::stream::{Context, Port, PortKind, Running, short_name};
 use crate::time::Epoch;
 
 /// A place in a batch; batches are cut long before four gigabytes.
@@ -75,13 +75,11 @@ pub(crate) fn write_letters<'scope>(
 }
 
 pub(super) fn declare<T: 'static>(cx: &Context<'_>, name: &str, topic: String) -> usize {
-    let holds = std::any::type_name::<T>();
-    let holds = holds.rsplit("::").next().unwrap_or_default();
     cx.step(format!("sink {name}"));
     cx.description.borrow_mut().port(Port {
         name: name.to_owned(),
         kind: PortKind::Sink,
-        holds: holds.to_owned(),
+        holds: short_name(std::any::type_name::<T>()),
         of: TypeId::of::<T>(),
         topic: Some(topic),
     })

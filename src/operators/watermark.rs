@@ -93,29 +93,10 @@ pub(crate) fn watermark<'scope>(
                         break;
                     }
                     let (capability, marks): (_, Vec<MarkOf>) = first.remove();
-                    for mark in marks {
-                        if mark.mark() == Mark::Ended {
-                            last = last.max(mark.time);
-                        }
-                        clock.mark(mark.door as usize, mark.mark());
-                    }
-                    let watermark = clock.close();
-                    let horizon = watermark.minus(rules.allowed);
-                    let new = match watermark {
-                        EventTime::END => Progress {
-                            watermark,
-                            horizon,
-                            last,
-                        },
-                        _ => Progress {
-                            watermark,
-                            horizon,
-                            ..now
-                        },
-                    };
+                    let new = close(&mut clock, &mut last, &marks, rules);
                     let before = std::mem::replace(&mut now, new);
                     if before != now {
-                        status.advance(watermark);
+                        status.advance(now.watermark);
                         output.session(&capability).give(now);
                     }
                 }
@@ -130,6 +111,29 @@ pub(crate) fn watermark<'scope>(
                 }
             }
         })
+}
+
+/// What is known at the end of an epoch, whose marks are `marks`. `last` is the largest event time
+/// of the doors that have ended, and told when all have.
+fn close(
+    clock: &mut SourceClock,
+    last: &mut EventTime,
+    marks: &[MarkOf],
+    rules: Watermarks,
+) -> Progress {
+    for mark in marks {
+        if mark.mark() == Mark::Ended {
+            *last = mark.time.max(*last);
+        }
+        clock.mark(mark.door as usize, mark.mark());
+    }
+    let watermark = clock.close();
+    let ended = watermark == EventTime::END;
+    Progress {
+        watermark,
+        horizon: watermark.minus(rules.allowed),
+        last: if ended { *last } else { EventTime::NEVER },
+    }
 }
 
 /// What is known where two streams meet: the smaller of both, epoch by epoch.

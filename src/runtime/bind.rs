@@ -9,7 +9,7 @@ use crate::connectors::embedded::Typed;
 use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source, is_partition};
 use crate::connectors::{StderrSink, StdinSource, StdoutSink};
 use crate::error::{Error, Result};
-use crate::stream::{Description, Port, PortKind};
+use crate::stream::{Description, Port, PortKind, short_name};
 
 type Bindings = (Vec<Arc<dyn Source>>, Vec<Arc<dyn Sink>>);
 
@@ -50,18 +50,9 @@ pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) ->
     let (mut sources, mut sinks, mut unbound) = (Vec::new(), Vec::new(), Vec::new());
     for port in &description.ports {
         let bound = match port.kind {
-            PortKind::Source => source(job, port, settings)?.map(|source| {
-                let fits = fits(port, "gives", source.typed());
-                sources.push(source);
-                fits
-            }),
-            PortKind::Sink => sink(job, port, settings)?.map(|sink| {
-                let fits = fits(port, "takes", sink.typed());
-                sinks.push(sink);
-                fits
-            }),
+            PortKind::Source => source(job, port, settings)?.map(|source| sources.push(source)),
+            PortKind::Sink => sink(job, port, settings)?.map(|sink| sinks.push(sink)),
         };
-        let bound = bound.transpose()?;
         if bound.is_none() {
             unbound.push(match port.kind {
                 PortKind::Source => format!("--source {}=URI", port.name),
@@ -102,7 +93,9 @@ fn fits(port: &Port, gives: &str, typed: Option<Typed<'_>>) -> Result {
     match typed {
         Some(typed) if typed.id != port.of => Err(Error::usage(format!(
             "port `{}` holds {}, and what is bound to it {gives} {}",
-            port.name, port.holds, typed.name
+            port.name,
+            port.holds,
+            short_name(typed.name)
         ))),
         _ => Ok(()),
     }
@@ -157,7 +150,10 @@ fn is_among(written: &str, read: &str) -> bool {
 
 fn source(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Source>>> {
     match settings.sources.get(&port.name) {
-        Some(Bound::To(source)) => return Ok(Some(Arc::clone(source))),
+        Some(Bound::To(source)) => {
+            fits(port, "gives", source.typed())?;
+            return Ok(Some(Arc::clone(source)));
+        }
         Some(Bound::Uri(uri)) => return source_of(job, port, uri, settings).map(Some),
         None => {}
     }
@@ -171,7 +167,10 @@ fn source(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn 
 
 fn sink(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Sink>>> {
     match settings.sinks.get(&port.name) {
-        Some(Bound::To(sink)) => return Ok(Some(Arc::clone(sink))),
+        Some(Bound::To(sink)) => {
+            fits(port, "takes", sink.typed())?;
+            return Ok(Some(Arc::clone(sink)));
+        }
         Some(Bound::Uri(uri)) => return sink_of(job, port, uri, settings).map(Some),
         None => {}
     }

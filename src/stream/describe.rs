@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
+/// The name of a type without the paths in it: `(String, i64)`.
+pub(crate) fn short_name(mut name: &str) -> String {
+    let mut short = String::new();
+    while let Some(at) = name.find("::") {
+        let before = &name[..at];
+        let path = before.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
+        short.push_str(path);
+        name = &name[at + 2..];
+    }
+    short + name
+}
+
 /// A parameter, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParamText {
@@ -81,5 +93,18 @@ impl Description {
         let kind = port.kind;
         self.ports.push(port);
         self.ports.iter().filter(|port| port.kind == kind).count() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_keep_what_is_not_a_path() {
+        assert_eq!(short_name("i64"), "i64");
+        assert_eq!(short_name("a::b::C"), "C");
+        let long = "(alloc::string::String, core::option::Option<x_1::Y>)";
+        assert_eq!(short_name(long), "(String, Option<Y>)");
     }
 }

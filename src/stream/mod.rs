@@ -44,7 +44,7 @@ use timely::dataflow::StreamVec;
 
 pub(crate) use context::{Context, LettersAt, Pressure, Running, Shared};
 pub(crate) use control::Control;
-pub(crate) use describe::{Description, ParamText, Port, PortKind};
+pub(crate) use describe::{Description, ParamText, Port, PortKind, short_name};
 pub use param::Param;
 
 use crate::event::{Event, Letter};
