@@ -142,9 +142,10 @@ fn fill(topics: &Topics, name: &str, input: &Input) {
 #[test]
 fn hostile_topics_have_one_answer() {
     let topics = Topics::new();
-    let (seeds, workers) = match topics::is_real() {
-        true => (0..3, &[1, 2, 3][..]),
-        false => (1..3, &[1, 3][..]),
+    let (seeds, workers) = if topics::is_real() {
+        (0..3, &[1, 2, 3][..])
+    } else {
+        (1..3, &[1, 3][..])
     };
     for case in cases() {
         for seed in seeds.clone() {

@@ -72,9 +72,10 @@ fn aborted_records_do_not_hide_older_ones_and_deleted_keys_go() {
             send_key(&producer, &topic, 0, Some(key), *value);
         }
         producer.flush(DEADLINE).unwrap();
-        match commit {
-            true => producer.commit_transaction(DEADLINE).unwrap(),
-            false => producer.abort_transaction(DEADLINE).unwrap(),
+        if commit {
+            producer.commit_transaction(DEADLINE).unwrap();
+        } else {
+            producer.abort_transaction(DEADLINE).unwrap();
         }
     };
     run(

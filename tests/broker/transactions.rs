@@ -22,9 +22,10 @@ fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
             send(&producer, &topic, partition, &format!("{round}b"));
         }
         producer.flush(DEADLINE).unwrap();
-        match commit {
-            true => producer.commit_transaction(DEADLINE).unwrap(),
-            false => producer.abort_transaction(DEADLINE).unwrap(),
+        if commit {
+            producer.commit_transaction(DEADLINE).unwrap();
+        } else {
+            producer.abort_transaction(DEADLINE).unwrap();
         }
     }
     let mut committed = kafka.read(&topic, "read_committed");
@@ -149,9 +150,10 @@ fn offsets_are_committed_with_the_transaction_or_not_at_all() {
             .send_offsets_to_transaction(&offsets, &group, DEADLINE)
             .unwrap();
         producer.flush(DEADLINE).unwrap();
-        match commit {
-            true => producer.commit_transaction(DEADLINE).unwrap(),
-            false => producer.abort_transaction(DEADLINE).unwrap(),
+        if commit {
+            producer.commit_transaction(DEADLINE).unwrap();
+        } else {
+            producer.abort_transaction(DEADLINE).unwrap();
         }
     };
     run("one", 2, true);
