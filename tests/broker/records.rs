@@ -51,6 +51,13 @@ fn time() -> i64 {
         .as_millis() as i64
 }
 
+/// Key, value, and names with values.
+type Case<'a> = (
+    Option<&'a [u8]>,
+    Option<&'a [u8]>,
+    &'a [(&'a str, Option<&'a [u8]>)],
+);
+
 #[test]
 fn keys_values_headers_and_stamps_come_back() {
     let kafka = Kafka::here();
@@ -62,11 +69,6 @@ fn keys_values_headers_and_stamps_come_back() {
             all.insert(Header { key, value: *value })
         })
     };
-    type Case<'a> = (
-        Option<&'a [u8]>,
-        Option<&'a [u8]>,
-        &'a [(&'a str, Option<&'a [u8]>)],
-    );
     let cases: [Case<'_>; 4] = [
         (
             Some(b"k"),
