@@ -185,7 +185,6 @@ fn an_empty_topic_ends_at_once() {
 }
 
 #[test]
-#[ignore = "needs a Kafka: scripts/test-kafka"]
 fn a_topic_has_the_digest_of_a_file_with_the_same_records() {
     let topics = Topics::new();
     let name = Topics::fresh("digest");
