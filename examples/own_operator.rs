@@ -76,7 +76,7 @@ pub(crate) fn main() {
     let reading = |sensor: &str, degrees: i64, at: i64| {
         format!(r#"{{"sensor":"{sensor}","degrees":{degrees},"at":{at}}}"#)
     };
-    let readings = vec![
+    let readings = [
         reading("roof", 20, 0),
         reading("cellar", 12, 1_000),
         reading("roof", 35, 31_000), // this one and the next come out of order
@@ -84,7 +84,7 @@ pub(crate) fn main() {
         reading("cellar", -300, 40_000),
         reading("roof", 34, 100_000),
     ];
-    let lines: Vec<&str> = readings.iter().map(String::as_str).collect();
+    let lines = readings.iter().map(String::as_str);
     let answer = testing::run(Job::new("alarms", alarms))
         .source("readings", [lines])
         .answer(&["alarms", "refused"]);

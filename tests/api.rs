@@ -118,7 +118,6 @@ fn is_hidden(attributes: &[Attribute]) -> bool {
 /// The whole listing: each public module with its items.
 fn print(modules: &Modules) -> String {
     let mut out = String::new();
-    let mut names = Vec::new();
     for path in public_modules(modules) {
         let mut items = BTreeMap::new();
         let mut elsewhere = Vec::new();
@@ -144,16 +143,15 @@ fn print(modules: &Modules) -> String {
             }
         }
         let place = [vec!["anabranch".to_owned()], path].concat().join("::");
-        out.push_str(&format!("// {place}\n\n"));
+        out.extend(["// ", &place, "\n\n"]);
         elsewhere.sort();
-        elsewhere
-            .iter()
-            .for_each(|path| out.push_str(&format!("pub use {path};\n")));
+        for path in &elsewhere {
+            out.extend(["pub use ", path, ";\n"]);
+        }
         if !elsewhere.is_empty() {
             out.push('\n');
         }
         for (name, item) in items {
-            names.push(name.clone());
             out.push_str(&printed(&name, item, modules));
             out.push('\n');
         }
@@ -276,7 +274,9 @@ fn printed(name: &str, item: Item, modules: &Modules) -> String {
         });
         items.extend(all);
     }
-    items.iter_mut().for_each(|item| Bare.visit_item_mut(item));
+    for item in &mut items {
+        Bare.visit_item_mut(item);
+    }
     let (first, impls) = items.split_first_mut().expect("one at least");
     let one = |item: &Item| {
         let file = syn::File {

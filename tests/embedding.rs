@@ -83,7 +83,7 @@ fn values_pass_as_they_are() -> Result {
         let job = job.start(settings(workers))?;
         let value = |n: u64| Unwritten {
             key: n % 7,
-            at: n as i64,
+            at: n.cast_signed(),
         };
         let sending = std::thread::spawn(move || {
             (0..20_000).for_each(|n| feed.blocking_send(value(n)).expect("the job takes it"));
@@ -151,7 +151,7 @@ fn workers_that_fill_the_same_channel_all_wake() {
         let job = job.start(settings(3))?;
         let send = move |n: i64| {
             feed.blocking_send(Unwritten {
-                key: n as u64 % 7,
+                key: n.cast_unsigned() % 7,
                 at: n,
             })
         };
@@ -217,7 +217,7 @@ fn results_that_nobody_takes_pause_the_job_and_then_the_feed() -> Result {
                 Err(TrySendError::Closed(_)) => panic!("the job is over"),
             }
         }
-        let bound = 2 * capacity as i64 + 8_192 + 64;
+        let bound = 2 * i64::try_from(capacity).expect("small") + 8_192 + 64;
         assert!(sent <= bound, "{sent} values wait, {bound} may");
         let rest = std::thread::spawn(move || {
             (sent..20_000).for_each(|at| {
@@ -300,11 +300,11 @@ fn several_feeds_and_several_sinks() -> Result {
     for workers in 1..=3 {
         let (left, left_source) = embedded::source(4);
         let (right, right_source) = embedded::source(4);
-        let (copies, mut copied) = embedded::sink::<Reading>(10_000);
+        let (copy_sink, mut copies) = embedded::sink::<Reading>(10_000);
         let (sink, mut results) = embedded::sink::<Counted>(4);
         let job = job.clone().bind_source("left", left_source);
         let job = job.bind_source("right", right_source);
-        let job = job.bind_sink("copy", copies).bind_sink("out", sink);
+        let job = job.bind_sink("copy", copy_sink).bind_sink("out", sink);
         let job = job.start(settings(workers).idle_timeout(None))?;
         let feeds = [left, right].map(|feed| {
             std::thread::spawn(move || {
@@ -318,12 +318,11 @@ fn several_feeds_and_several_sinks() -> Result {
             assert_eq!(results.blocking_recv(), Some((5, window * 10, 20)));
         }
         assert_eq!(results.blocking_recv(), None);
-        feeds
-            .into_iter()
-            .for_each(|feed| feed.join().expect("it sends"));
+        for feed in feeds {
+            feed.join().expect("it sends");
+        }
         job.join()?;
-        let copied: Vec<_> = std::iter::from_fn(|| copied.blocking_recv()).collect();
-        assert_eq!(copied.len(), 1_000);
+        assert_eq!(std::iter::from_fn(|| copies.blocking_recv()).count(), 1_000);
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ fn error_of(describe: impl Fn(EventStream<'_, i64>) + Send + Sync + 'static) -> 
         .bind_sink("out", MemorySink::new(Style::Lines))
         .bind_sink("late", NullSink::new())
         .bind_sink("dead", NullSink::new());
-    job.run(settings).unwrap_err()
+    job.run(settings).expect_err("it is done wrong")
 }
 
 #[test]

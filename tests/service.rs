@@ -71,7 +71,7 @@ async fn service() {
         .await
         .expect("it ends");
     assert!(bad.send(0).await.is_err());
-    let error = doomed.stop().await.unwrap_err();
+    let error = doomed.stop().await.expect_err("it panicked");
     assert_eq!(error.kind(), ErrorKind::Panic);
     assert_eq!(
         error.to_string(),
@@ -86,7 +86,7 @@ async fn service() {
 
     // A description that panics is an error of its job too.
     let job = Job::new("none", |_: &Flow<'_>| panic!("not today"));
-    let error = job.start(Settings::new()).unwrap_err();
+    let error = job.start(Settings::new()).expect_err("it panicked");
     assert_eq!(error.kind(), ErrorKind::Panic);
     assert!(
         error.to_string().ends_with("panicked: not today"),

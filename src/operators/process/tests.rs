@@ -228,10 +228,10 @@ fn a_timer_that_sets_itself_again_ends_with_the_log() {
             cx.set_timer(at.plus(10));
         }
     }
-    let beats = |to: i64| (1..=to).map(|nth| (nth * 10, ()));
     fn heart(events: EventStream<'_, ()>) -> EventStream<'_, ()> {
         events.key_by(|()| ()).process("heart", Heart)
     }
+    let beats = |to: i64| (1..=to).map(|nth| (nth * 10, ()));
     testing::drive(heart)
         .input([(0, ()), (1_003, ())])
         .expect(beats(100));
@@ -239,6 +239,10 @@ fn a_timer_that_sets_itself_again_ends_with_the_log() {
     testing::drive(heart)
         .input([(0, ()), (3, ())])
         .expect(beats(1));
+}
+
+fn number(record: &crate::event::Record<'_>) -> Result<i64, sonic_rs::Error> {
+    sonic_rs::from_slice(record.value())
 }
 
 #[test]
@@ -263,7 +267,7 @@ fn what_is_refused_is_a_letter_that_can_be_taken() {
     }
     let job = Job::new("picky", |flow: &Flow<'_>| {
         flow.source::<i64>("numbers")
-            .decode(|record| sonic_rs::from_slice::<i64>(record.value.unwrap_or_default()))
+            .decode(number)
             .event_time(|n| n.abs(), Watermarks::lag(Duration::from_secs(1)))
             .key_by(|n| format!("of {}", n % 2))
             .process("picky", Picky)
@@ -310,7 +314,7 @@ fn an_operator_that_panics_is_named() {
     }
     let job = Job::new("panics", |flow: &Flow<'_>| {
         flow.source::<i64>("numbers")
-            .decode(|record| sonic_rs::from_slice::<i64>(record.value.unwrap_or_default()))
+            .decode(number)
             .event_time(|n| *n, Watermarks::lag(Duration::ZERO))
             .key_by(|_| ())
             .process("my operator", Panics)
