@@ -48,6 +48,7 @@ pub(super) enum Output {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new(TOGETHER).multiple(true).args(["verbose", "quiet", "log_level"])))]
 #[expect(clippy::doc_markdown, reason = "these are help texts")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct RunArguments {
     /// Bind a source port: file:PATH, kafka:TOPIC, or - for standard input
     #[arg(long, value_name = "NAME=URI", value_parser = pair)]
@@ -102,6 +103,21 @@ pub(super) struct RunArguments {
     /// A directory sink may replace what is in the directory
     #[arg(long)]
     overwrite: bool,
+    /// Bytes for buffers and state [default: half of what the control group or machine has]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
+    /// Answer /metrics, /livez and /readyz at this address
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(super) http: Option<String>,
+    /// Check everything that a run needs, and run nothing
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Create the topics that are missing
+    #[arg(long)]
+    create_topics: bool,
+    /// End with 1 when no broker has answered for this long; a start waits 30 s at most
+    #[arg(long, value_name = "D", default_value = "5m", value_parser = duration)]
+    broker_timeout: Duration,
     /// Checkpoints live here (not yet)
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -153,6 +169,25 @@ fn log_level(text: &str) -> std::result::Result<String, String> {
         "expected error, warn, info, debug, trace, off, or a filter such as warn,kafka=debug"
             .to_owned()
     })
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|why| format!("expected a duration such as 250ms, 10s, 1h30m: {why}"))
+}
+
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let size = text.parse::<bytesize::ByteSize>();
+    size.map(|size| size.as_u64())
+        .map_err(|_| "expected a size such as 512MiB or 4GiB".to_owned())
+}
+
+fn address(text: &str) -> std::result::Result<String, String> {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT, such as 127.0.0.1:9100".to_owned()),
+    }
 }
 
 fn start(text: &str) -> std::result::Result<Start, String> {
@@ -211,6 +246,16 @@ impl RunArguments {
         }
     }
 
+    fn limits(&self, settings: Settings) -> Settings {
+        let settings = settings
+            .broker_timeout(self.broker_timeout)
+            .create_topics(self.create_topics);
+        match self.memory {
+            Some(memory) => settings.memory(memory),
+            None => settings,
+        }
+    }
+
     /// # Errors
     /// Names the flag that cannot be had, or that is given twice.
     pub(super) fn settings(&self, job: &str) -> Result<Settings> {
@@ -260,6 +305,7 @@ impl RunArguments {
             let about = format!("property `{key}`");
             settings = property(settings, &about, port, name, value)?;
         }
+        settings = self.limits(settings);
         if let Some(workers) = self.workers {
             settings = settings.workers(workers);
         }

@@ -6,6 +6,7 @@ mod config;
 mod console;
 #[doc(hidden)]
 pub mod digest;
+mod http;
 mod progress;
 mod report;
 mod secret;
@@ -13,6 +14,7 @@ mod tell;
 mod usage;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::observe::Summary;
-use crate::runtime::{Run, Settings, run as run_plan};
+use crate::runtime::{Finding, Plan, Run, Settings, run as run_plan};
 use crate::stream::Control;
 use args::{Arguments, Command};
 use config::Stop;
@@ -140,6 +142,9 @@ fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
     let guarantee = arguments.guarantee_line();
     let settings = arguments.settings(job.name())?;
     let plan = job.plan(&settings)?;
+    if arguments.check {
+        return check(&plan, arguments.http.as_deref());
+    }
     if !quiet {
         say(&format!(
             "{}: {} workers · {guarantee}",
@@ -147,7 +152,12 @@ fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
             plan.workers
         ));
     }
-    let summary = watched(plan, !quiet)?;
+    for made in crate::runtime::create(&plan)? {
+        if !quiet {
+            say(&made);
+        }
+    }
+    let summary = watched(job.name(), plan, !quiet, arguments.http.as_deref())?;
     if !quiet {
         say(&summary.to_string());
     }
@@ -159,12 +169,45 @@ fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
     )))
 }
 
+/// Looks at everything that a run needs and says what was found; nothing is run or changed.
+fn check(plan: &Plan, http: Option<&str>) -> Result {
+    let findings = crate::runtime::check(plan);
+    let http = http.map(|address| Finding {
+        what: format!("http {address}"),
+        found: http::bind(address).map(|_| "may be listened at".to_owned()),
+    });
+    let settings = Finding {
+        what: "configuration".to_owned(),
+        found: Ok(plan.in_words()),
+    };
+    let mut verdict = Ok(());
+    let mut text = String::new();
+    for Finding { what, found } in [settings].into_iter().chain(findings).chain(http) {
+        let (sign, said) = match &found {
+            Ok(said) => ("ok", said.clone()),
+            Err(error) => ("no", error.to_string()),
+        };
+        writeln!(text, "{sign}  {what}: {said}").expect("a string takes it");
+        verdict = verdict.and(found.map(|_| ()));
+    }
+    out(&text)?;
+    verdict
+}
+
 /// Runs a plan with signals and progress.
-fn watched(plan: crate::runtime::Plan, shows_progress: bool) -> Result<Summary> {
+fn watched(job: &str, plan: Plan, talks: bool, http: Option<&str>) -> Result<Summary> {
     let handle = Run::new(&plan);
+    let http = http.map(|address| http::Http::start(address, job, &handle));
+    let http = http.transpose()?;
+    if let (true, Some(http)) = (talks, &http) {
+        let address = http.address;
+        say(&format!(
+            "http: /metrics /livez /readyz at http://{address}"
+        ));
+    }
     install_panic_hook();
     end_on_signals(Arc::clone(&handle.control));
-    let progress = shows_progress.then(|| progress::Progress::start(&handle));
+    let progress = talks.then(|| progress::Progress::start(&handle));
     let outcome = run_plan(plan, &handle);
     drop(progress);
     outcome
@@ -212,7 +255,9 @@ fn init_log(arguments: &args::RunArguments) {
 
 /// Runs `job` with settings of one's own, and says how it ended: for programs around a job.
 pub fn run_settings(job: &Job, settings: &Settings) -> ExitCode {
-    let summary = job.plan(settings).and_then(|plan| watched(plan, false));
+    let summary = job
+        .plan(settings)
+        .and_then(|plan| watched(job.name(), plan, false, None));
     match summary {
         Ok(summary) => {
             say(&summary.to_string());

@@ -1,6 +1,6 @@
 //! What a progress line says. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::observe::{Board, Metrics, duration, grouped};
 use crate::time::{EventTime, rfc3339};
@@ -69,19 +69,9 @@ fn watermark(metrics: &Metrics, board: &Board, now: Instant) -> String {
 
 /// `, held by bids[0] (no data for 31 s)`
 fn holder(board: &Board, now: Instant) -> String {
-    let Some(source) = board.behind() else {
-        return String::new();
-    };
-    let Some(holder) = source.holder() else {
-        return String::new();
-    };
-    let name = format!(", held by {}[{}]", source.name, holder.partition);
-    let silent = holder.last_record.map(|last| now.duration_since(last));
-    match silent {
-        None => format!("{name} (no data yet)"),
-        Some(silent) if silent < Duration::from_secs(2) => name,
-        Some(silent) => format!("{name} (no data for {} s)", silent.as_secs()),
-    }
+    board
+        .holder(now)
+        .map_or_else(String::new, |holder| format!(", {holder}"))
 }
 
 /// `12 windows wait: watermark 12:04:58, next end 12:05:00, held by bids[0] (no data for 31 s)`,
@@ -92,15 +82,10 @@ pub(super) fn why_waiting(metrics: &Metrics, board: &Board, now: Instant) -> Opt
     if open == 0 || next == EventTime::END {
         return None;
     }
-    let watermark = match board.behind()?.watermark() {
-        EventTime::NEVER => "not known yet".to_owned(),
-        EventTime::END => "at the end".to_owned(),
-        time => rfc3339::time_of_day(time.millis()).to_string(),
-    };
     let next = rfc3339::time_of_day(next.millis());
-    let held = holder(board, now);
+    let (watermark, held) = (board.reached(), holder(board, now));
     Some(format!(
-        "{} windows wait: watermark {watermark}, next end {next}{held}",
+        "{} windows wait: {watermark}, next end {next}{held}",
         grouped(open)
     ))
 }

@@ -125,7 +125,9 @@ impl<T> Door<T> {
             return Ok(Work::Wait(None));
         }
         if self.control.is_stopping() {
-            self.state.tally.flush(self.metrics.worker(self.worker));
+            self.state
+                .tally
+                .flush(self.metrics.worker(self.worker), &self.status);
             return Ok(Work::Stop);
         }
         let room = complete.map(|next| next.number() + self.tuning.in_flight_max);
@@ -372,14 +374,13 @@ impl<T> Door<T> {
 
     /// Tells counters and board. What was read is told before the mark leaves.
     fn tell(&mut self) {
-        let state = &mut self.state;
-        state.tally.flush(self.metrics.worker(self.worker));
+        let (state, metrics) = (&mut self.state, self.metrics.worker(self.worker));
+        state.tally.flush(metrics, &self.status);
+        metrics.opens(state.epoch.number());
         self.metrics.saw(state.largest());
         let clock = now();
-        if state
-            .last_post
-            .is_some_and(|last| clock.duration_since(last) < POST_EVERY)
-        {
+        let fresh = |last| clock.duration_since(last) < POST_EVERY;
+        if state.last_post.is_some_and(fresh) {
             return;
         }
         state.last_post = Some(clock);

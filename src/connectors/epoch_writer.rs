@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use timely::dataflow::operators::Capability;
 
 use super::{Batch, Plugs, Share, Waker, Writer, Written};
 use crate::error::Result;
+use crate::observe::SinkStatus;
 use crate::stream::Shared;
 use crate::time::Epoch;
 
@@ -35,6 +37,7 @@ pub(super) struct EpochWriter<In, F> {
     encode: F,
     order: Option<Order<In>>,
     results: bool,
+    status: Arc<SinkStatus>,
     open: BTreeMap<Epoch, Stash<In>>,
     /// What the connector has not taken yet: the batch, from this record on.
     batch: Batch,
@@ -48,12 +51,14 @@ pub(super) struct EpochWriter<In, F> {
 impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
     pub(super) fn new(
         shared: Rc<Shared>,
-        port: usize,
+        port: (usize, &str),
         waker: Waker,
         order: Option<Order<In>>,
         results: bool,
         encode: F,
     ) -> Self {
+        let (port, name) = port;
+        let status = shared.board.sink(name);
         let plugs: Option<Rc<Plugs>> = Rc::clone(&shared.plugs).downcast().ok();
         let mut writer = None;
         if let Some(plugs) = &plugs
@@ -79,6 +84,7 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
             encode,
             order,
             results,
+            status,
             open: BTreeMap::new(),
             batch: Batch::default(),
             from: 0,
@@ -199,8 +205,9 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
                 Ok(false)
             }
             Written::All => {
+                let records = self.batch.records.len() as u64;
+                self.status.written.fetch_add(records, Relaxed);
                 if self.results {
-                    let records = self.batch.records.len() as u64;
                     self.shared.count().results.fetch_add(records, Relaxed);
                 }
                 self.batch.clear();

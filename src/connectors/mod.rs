@@ -5,6 +5,7 @@
 //! whole batches. A connector never blocks the worker: what is not there yet is answered with
 //! [`Fetched::Wait`] or [`Written::Full`], and the [`Waker`] says when to ask again.
 
+mod created;
 mod dead_limit;
 mod door;
 mod door_state;
@@ -33,6 +34,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+pub use created::Created;
 pub use dead_limit::DeadLimit;
 pub(crate) use dead_limit::check_dead_share;
 pub(crate) use file::is_partition;
@@ -116,6 +118,24 @@ pub trait Source: Send + Sync {
     /// Whether partitions may be added while it is read.
     fn grows(&self) -> bool {
         !self.bounded()
+    }
+
+    /// Looks whether [`Source::prepare`] would succeed, without any effect on the outside, and says
+    /// in words what was found. `creates`: [`Source::create`] would be called before.
+    ///
+    /// # Errors
+    /// What [`Source::prepare`] would end with, or reading would for want of a right.
+    fn check(&self, _creates: bool) -> Result<String> {
+        Ok("nothing to check".to_owned())
+    }
+
+    /// Creates what is to be read, if it is not there. Called before [`Source::prepare`] if the
+    /// run is asked to create what is missing.
+    ///
+    /// # Errors
+    /// Names what cannot be created.
+    fn create(&self) -> Result<Created> {
+        Ok(Created::default())
     }
 
     /// Called once in the process before any worker starts: connects, checks that what is to be
@@ -292,6 +312,25 @@ pub trait Sink: Send + Sync {
 
     /// Lines or records.
     fn style(&self) -> Style;
+
+    /// Looks whether [`Sink::prepare`] would succeed, without any effect on the outside, and says
+    /// in words what was found. `creates`: [`Sink::create`] would be called before.
+    ///
+    /// # Errors
+    /// What [`Sink::prepare`] would end with, or writing would for want of a right.
+    fn check(&self, _creates: bool) -> Result<String> {
+        Ok("nothing to check".to_owned())
+    }
+
+    /// Creates what is to be written to, if it is not there: with so many partitions, or as many
+    /// as is usual there. Called before [`Sink::prepare`] if the run is asked to create what is
+    /// missing.
+    ///
+    /// # Errors
+    /// Names what cannot be created.
+    fn create(&self, _partitions: Option<u32>) -> Result<Created> {
+        Ok(Created::default())
+    }
 
     /// Called once in the process before any worker starts.
     ///

@@ -110,13 +110,14 @@ pub(super) fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoc
 ) {
     type Builder = CapacityContainerBuilder<Vec<()>>;
     let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
-    let running = cx.operator(&format!("sink {}", sink_name(cx, port)));
+    let name = sink_name(cx, port);
+    let running = cx.operator(&format!("sink {name}"));
     let written = stream.unary_frontier::<Builder, _, _, _>(pact, "sink", |_, info| {
         let again = scope.activator_for(Rc::clone(&info.address));
         let again_from_afar = scope.worker().sync_activator_for(info.address.to_vec());
         // A worker that is gone needs no waking.
         let waker = Waker::new(move || _ = again_from_afar.activate());
-        let mut sink = EpochWriter::new(shared, port, waker, order, results, encode);
+        let mut sink = EpochWriter::new(shared, (port, &name), waker, order, results, encode);
         move |(input, frontier), output| {
             Running::set(&running);
             input.for_each_time(|time, batches| {

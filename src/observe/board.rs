@@ -2,12 +2,12 @@
 //! cut, read by whoever reports.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::event::Origin;
-use crate::time::EventTime;
+use crate::time::{EventTime, rfc3339};
 
 /// What a partition does, as its door sees it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct PartitionStatus {
 #[derive(Debug)]
 pub(crate) struct SourceStatus {
     pub(crate) name: Arc<str>,
+    /// Records read from it.
+    pub(crate) read: AtomicU64,
     watermark: AtomicI64,
     doors: Vec<Mutex<Vec<PartitionStatus>>>,
 }
@@ -56,21 +58,36 @@ impl SourceStatus {
         doors.sum()
     }
 
-    /// The partition that holds the watermark: it is read, and is furthest behind.
-    pub(crate) fn holder(&self) -> Option<PartitionStatus> {
+    /// All its partitions.
+    pub(crate) fn partitions(&self) -> Vec<PartitionStatus> {
         let all = self
             .doors
             .iter()
             .flat_map(|door| door.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        all.collect()
+    }
+
+    /// The partition that holds the watermark: it is read, and is furthest behind.
+    pub(crate) fn holder(&self) -> Option<PartitionStatus> {
+        let all = self.partitions().into_iter();
         all.filter(|status| status.reading)
             .min_by_key(|status| (status.watermark, status.partition))
     }
 }
 
-/// All sources of a job.
+/// One sink: its name, and what was written to it.
+#[derive(Debug)]
+pub(crate) struct SinkStatus {
+    pub(crate) name: Arc<str>,
+    /// Records that it took.
+    pub(crate) written: AtomicU64,
+}
+
+/// All sources and sinks of a job.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     sources: Mutex<Vec<Arc<SourceStatus>>>,
+    sinks: Mutex<Vec<Arc<SinkStatus>>>,
     first_dead: Mutex<Option<String>>,
     origins: Mutex<HashMap<(u16, u32), (Arc<str>, Origin)>>,
 }
@@ -84,11 +101,38 @@ impl Board {
         }
         let status = Arc::new(SourceStatus {
             name: Arc::from(name),
+            read: AtomicU64::new(0),
             watermark: AtomicI64::new(EventTime::NEVER.millis()),
             doors: (0..workers).map(|_| Mutex::default()).collect(),
         });
         sources.push(Arc::clone(&status));
         status
+    }
+
+    /// The entry of sink `name`; every worker asks for it, the first makes it.
+    pub(crate) fn sink(&self, name: &str) -> Arc<SinkStatus> {
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sinks.iter().find(|sink| &*sink.name == name) {
+            return Arc::clone(known);
+        }
+        let status = Arc::new(SinkStatus {
+            name: Arc::from(name),
+            written: AtomicU64::new(0),
+        });
+        sinks.push(Arc::clone(&status));
+        status
+    }
+
+    /// All sources, in the order in which they were described.
+    pub(crate) fn sources(&self) -> Vec<Arc<SourceStatus>> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.clone()
+    }
+
+    /// All sinks, in the order in which they were described.
+    pub(crate) fn sinks(&self) -> Vec<Arc<SinkStatus>> {
+        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        sinks.clone()
     }
 
     /// Notes the first dead letter of the run, in words.
@@ -134,5 +178,28 @@ impl Board {
             .iter()
             .min_by_key(|source| source.watermark())
             .map(Arc::clone)
+    }
+
+    /// `held by bids[0] (no data for 31 s)`: the partition that the watermark waits for, if any.
+    pub(crate) fn holder(&self, now: Instant) -> Option<String> {
+        let source = self.behind()?;
+        let holder = source.holder()?;
+        let name = format!("held by {}[{}]", source.name, holder.partition);
+        Some(
+            match holder.last_record.map(|last| now.duration_since(last)) {
+                None => format!("{name} (no data yet)"),
+                Some(silent) if silent < Duration::from_secs(2) => name,
+                Some(silent) => format!("{name} (no data for {} s)", silent.as_secs()),
+            },
+        )
+    }
+
+    /// `watermark 12:04:58`.
+    pub(crate) fn reached(&self) -> String {
+        match self.behind().map(|source| source.watermark()) {
+            None | Some(EventTime::NEVER) => "watermark not known yet".to_owned(),
+            Some(EventTime::END) => "watermark at the end".to_owned(),
+            Some(time) => format!("watermark {}", rfc3339::time_of_day(time.millis())),
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Counters of a run, one set a worker, so that nobody waits for anybody.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::holding::{self, Held, Holding};
+use super::{Life, SourceStatus};
 use crate::event::DeadReason;
 use crate::time::{EventTime, LateReason};
 
@@ -29,6 +32,7 @@ pub(crate) struct Metrics {
     alive: AtomicBool,
     /// The first thousand records were all dead letters.
     condemned: AtomicBool,
+    holdings: Mutex<Vec<Arc<Holding>>>,
 }
 
 /// The counters of one worker.
@@ -44,10 +48,12 @@ pub(crate) struct WorkerMetrics {
     /// Events that entered and wait for a verdict (of `dedup`).
     pub(crate) held: AtomicI64,
     pub(crate) windows_open: AtomicI64,
-    /// Bytes of state.
-    pub(crate) state_bytes: AtomicI64,
     /// The earliest end of an open window; [`EventTime::END`]: none is open.
     pub(crate) next_end: AtomicI64,
+    /// The epoch that its doors fill, and the first that is not complete behind all sinks.
+    opened: AtomicU64,
+    pub(crate) complete: AtomicU64,
+    pub(crate) life: Life,
     pub(crate) lateness_max: AtomicU64,
     lateness: Vec<AtomicU64>,
 }
@@ -64,11 +70,18 @@ impl WorkerMetrics {
             results: AtomicU64::default(),
             held: AtomicI64::default(),
             windows_open: AtomicI64::default(),
-            state_bytes: AtomicI64::default(),
             next_end: AtomicI64::new(EventTime::END.millis()),
+            opened: AtomicU64::default(),
+            complete: AtomicU64::default(),
+            life: Life::default(),
             lateness_max: AtomicU64::default(),
             lateness: (0..BUCKETS).map(|_| AtomicU64::default()).collect(),
         }
+    }
+
+    /// Its doors fill epoch number `epoch` from now on.
+    pub(crate) fn opens(&self, epoch: u64) {
+        self.opened.store(epoch, Relaxed);
     }
 
     pub(crate) fn count_dead(&self, reason: DeadReason) {
@@ -84,7 +97,28 @@ impl Metrics {
             largest: AtomicI64::new(EventTime::NEVER.millis()),
             alive: AtomicBool::new(false),
             condemned: AtomicBool::new(false),
+            holdings: Mutex::default(),
         }
+    }
+
+    /// Where an operator of `worker` tells what it holds. The second one of a name is `name 2`.
+    pub(crate) fn holding(&self, worker: usize, operator: &str) -> Arc<Holding> {
+        let mut holdings = self.holdings.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Arc::new(Holding::new(&holdings, worker, operator));
+        holdings.push(Arc::clone(&new));
+        new
+    }
+
+    /// What each operator holds on all workers together.
+    pub(crate) fn held(&self) -> Vec<(Arc<str>, Held)> {
+        let holdings = self.holdings.lock().unwrap_or_else(PoisonError::into_inner);
+        holding::by_operator(&holdings)
+    }
+
+    /// Bytes of all state.
+    pub(crate) fn state_bytes(&self) -> u64 {
+        let holdings = self.holdings.lock().unwrap_or_else(PoisonError::into_inner);
+        holdings.iter().map(|holding| holding.held().bytes).sum()
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -109,6 +143,24 @@ impl Metrics {
     /// Dead letters, all reasons together.
     pub(crate) fn dead(&self) -> u64 {
         self.dead_by_reason().iter().map(|(_, count)| count).sum()
+    }
+
+    pub(crate) fn workers(&self) -> &[WorkerMetrics] {
+        &self.workers
+    }
+
+    /// Epochs that doors have opened and that are not complete behind all sinks.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let opened = self
+            .workers
+            .iter()
+            .map(|worker| worker.opened.load(Relaxed));
+        let complete = self
+            .workers
+            .iter()
+            .map(|worker| worker.complete.load(Relaxed));
+        let (opened, complete) = (opened.max().unwrap_or(0), complete.min().unwrap_or(0));
+        (opened + 1).saturating_sub(complete)
     }
 
     pub(crate) fn worker(&self, worker: usize) -> &WorkerMetrics {
@@ -235,11 +287,12 @@ impl Tally {
         self.lateness[bucket_of(behind)] += 1;
     }
 
-    /// Adds it to what is shown, and begins anew.
-    pub(crate) fn flush(&mut self, to: &WorkerMetrics) {
+    /// Adds it to what is shown of the worker and of its source, and begins anew.
+    pub(crate) fn flush(&mut self, to: &WorkerMetrics, source: &SourceStatus) {
         if self.read == 0 {
             return;
         }
+        source.read.fetch_add(self.read, Relaxed);
         to.read.fetch_add(self.read, Relaxed);
         to.entered.fetch_add(self.entered, Relaxed);
         to.late.fetch_add(self.late, Relaxed);
@@ -281,6 +334,7 @@ fn bucket_end(bucket: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Board;
 
     #[test]
     fn every_value_lies_in_its_bucket() {
@@ -304,7 +358,7 @@ mod tests {
         };
         (0..990).for_each(|_| tally.saw(0));
         (0..10).for_each(|n| tally.saw(1_000 + n));
-        tally.flush(metrics.worker(1));
+        tally.flush(metrics.worker(1), &Board::default().source("s", 1));
         assert_eq!(metrics.lateness(0.5), (0, 1_009));
         assert_eq!(metrics.lateness(0.999), (1_009, 1_009));
     }

@@ -2,14 +2,20 @@
 //! wait. Counters are written once a batch, never once a record.
 
 mod board;
+mod budget;
 mod clock;
+mod holding;
+mod life;
 mod metrics;
 mod summary;
 
-pub(crate) use board::{Board, PartitionStatus, SourceStatus};
+pub(crate) use board::{Board, PartitionStatus, SinkStatus, SourceStatus};
+pub(crate) use budget::Budget;
 pub(crate) use clock::now;
-#[cfg(feature = "dev-broker")]
+#[cfg(any(feature = "dev-broker", feature = "kafka"))]
 pub(crate) use clock::time_of_day;
+pub(crate) use holding::{Held, Holding};
+pub(crate) use life::Life;
 pub(crate) use metrics::{Metrics, Tally, WorkerMetrics};
 pub use summary::Summary;
 pub(crate) use summary::{duration, grouped};

@@ -65,7 +65,7 @@ impl Summary {
             results: metrics.sum(|worker| &worker.results),
             lateness_p99,
             lateness_max,
-            state_bytes: metrics.gauge(|worker| &worker.state_bytes),
+            state_bytes: metrics.state_bytes(),
             dead_by_reason,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -9,7 +10,8 @@ use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::{Capability, Operator};
 use timely::progress::frontier::MutableAntichain;
 
-use crate::state::{State, codec};
+use crate::observe::Holding;
+use crate::state::{Size, State, codec};
 use crate::stream::{Context, Running, Shared};
 use crate::time::{Epoch, Progress};
 
@@ -33,6 +35,10 @@ pub(crate) trait ByEpoch {
     /// The current epoch is complete, and `progress` holds at its end. Appends results to `out`
     /// until about `room` are there; returns whether there are more, and is then called again.
     fn advance(&mut self, progress: Progress, room: usize, out: &mut Vec<Self::Out>) -> bool;
+
+    /// What its state takes: the sum over everything that it keeps in `state/`. Asked for when
+    /// that may have changed by an eighth, so it may look at every table, but not at every entry.
+    fn size(&self) -> Size;
 }
 
 struct Stash<In> {
@@ -61,6 +67,25 @@ struct Epochs<L: ByEpoch> {
     out: Vec<L::Out>,
     /// Records and results of this activation.
     work: usize,
+    held: Held,
+}
+
+/// What the operator's state took when it was last measured, and who is told.
+struct Held {
+    told: Arc<Holding>,
+    entries: usize,
+    /// Records and results since then.
+    changes: usize,
+}
+
+impl Held {
+    fn nothing(told: Arc<Holding>) -> Self {
+        Self {
+            told,
+            entries: 0,
+            changes: 0,
+        }
+    }
 }
 
 impl<L: ByEpoch> Epochs<L> {
@@ -84,7 +109,7 @@ impl<L: ByEpoch> Epochs<L> {
         frontiers: [&MutableAntichain<Epoch>; 2],
         mut give: impl FnMut(&Capability<Epoch>, &mut Vec<L::Out>),
     ) -> Turn {
-        self.work = 0;
+        self.held.changes += std::mem::take(&mut self.work);
         while let Some((&epoch, stash)) = self.open.first_key_value() {
             // Applying it while an earlier one may still come would make the state no cut.
             if frontiers.iter().any(|frontier| frontier.less_than(&epoch)) {
@@ -104,8 +129,30 @@ impl<L: ByEpoch> Epochs<L> {
                 return completed;
             }
             self.open.remove(&epoch);
+            self.measure();
         }
         Turn::Done
+    }
+
+    /// Tells what the state takes, and ends the run where that is too much. Measured anew only when
+    /// it may have changed by an eighth, so that it costs next to nothing a record.
+    fn measure(&mut self) {
+        let Held {
+            told,
+            entries,
+            changes,
+        } = &mut self.held;
+        let changed = *changes + self.work;
+        if changed == 0 || changed < *entries / 8 {
+            return;
+        }
+        let size = self.logic.size();
+        told.set(size.entries, size.bytes);
+        (*entries, *changes, self.work) = (size.entries, 0, 0);
+        let Shared { metrics, board, .. } = &*self.shared;
+        if let Err(error) = self.shared.budget.check(metrics, board) {
+            self.shared.control.fail(error);
+        }
     }
 
     fn apply(&mut self, epoch: Epoch, give: &mut impl FnMut(&mut Vec<L::Out>)) -> Turn {
@@ -171,6 +218,7 @@ where
 {
     let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
     let running = cx.operator(name);
+    let held = Held::nothing(cx.metrics.holding(cx.worker, &running));
     let start = Progress::START;
     data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(
         progress,
@@ -187,6 +235,7 @@ where
                 now: start,
                 out,
                 work: 0,
+                held,
             };
             move |(data, data_frontier), (marks, marks_frontier), output| {
                 Running::set(&running);

@@ -12,7 +12,7 @@ use super::watermark::settled;
 use super::{ByEpoch, by_epoch};
 use crate::event::Event;
 use crate::observe::Metrics;
-use crate::state::{State, Table, TimeQueue, stable_hash, worker_of};
+use crate::state::{Size, State, Table, TimeQueue, stable_hash, worker_of};
 use crate::stream::{EventStream, LettersAt};
 use crate::time::{Closing, EventTime, Progress, millis};
 
@@ -206,7 +206,6 @@ impl<I: Ids, T> Seen<I, T> {
 struct Counts {
     metrics: Arc<Metrics>,
     worker: usize,
-    state_bytes: i64,
 }
 
 impl Counts {
@@ -214,7 +213,6 @@ impl Counts {
         Self {
             metrics: Arc::clone(metrics),
             worker,
-            state_bytes: 0,
         }
     }
 
@@ -224,15 +222,6 @@ impl Counts {
 
     fn held(&self) -> &AtomicI64 {
         &self.metrics.worker(self.worker).held
-    }
-
-    fn state(&mut self, bytes: usize) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let change = bytes - std::mem::replace(&mut self.state_bytes, bytes);
-        self.metrics
-            .worker(self.worker)
-            .state_bytes
-            .fetch_add(change, Relaxed);
     }
 }
 
@@ -272,9 +261,12 @@ impl<I: Ids, T: State> ByEpoch for Dedup<I, T> {
         self.count.held().fetch_sub(signed(released), Relaxed);
         if !more {
             self.seen.forget(progress.horizon, released);
-            self.count.state(self.held.bytes() + self.seen.kept.bytes());
         }
         more
+    }
+
+    fn size(&self) -> Size {
+        self.held.size() + self.seen.kept.size()
     }
 }
 
@@ -302,7 +294,10 @@ impl<I: Ids, T: State> ByEpoch for DedupEager<I, T> {
     fn advance(&mut self, progress: Progress, _: usize, _: &mut Vec<Event<T>>) -> bool {
         self.seen
             .forget(progress.horizon, std::mem::take(&mut self.taken));
-        self.count.state(self.seen.kept.bytes());
         false
+    }
+
+    fn size(&self) -> Size {
+        self.seen.kept.size()
     }
 }

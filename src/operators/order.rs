@@ -7,7 +7,7 @@ use timely::dataflow::channels::pact::Exchange;
 use super::watermark::settled;
 use super::{ByEpoch, by_epoch};
 use crate::event::Event;
-use crate::state::{State, TimeQueue, stable_hash, worker_of};
+use crate::state::{Size, State, TimeQueue, stable_hash, worker_of};
 use crate::stream::KeyedStream;
 use crate::time::{Closing, Progress};
 
@@ -68,5 +68,9 @@ impl<T: State> ByEpoch for Order<T> {
 
     fn advance(&mut self, progress: Progress, room: usize, out: &mut Vec<Event<T>>) -> bool {
         self.held.release(progress.horizon, room, out)
+    }
+
+    fn size(&self) -> Size {
+        self.held.size()
     }
 }

@@ -176,7 +176,8 @@ fn sink(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Si
     }
     if let Some(dir) = &settings.output_dir {
         let path = dir.join(format!("{}.jsonl", port.name));
-        return Ok(Some(Arc::new(file_sink(&path, settings))));
+        let sink = file_sink(&path, settings).in_made_folder();
+        return Ok(Some(Arc::new(sink)));
     }
     match (&settings.bootstrap, &port.topic) {
         (Some(_), Some(topic)) => {
@@ -346,5 +347,7 @@ fn kafka_options(job: &str, port: &Port, settings: &Settings) -> Result<KafkaOpt
     }
     options.bounded = settings.bounded;
     options.start = settings.start;
+    options.max_ahead = settings.max_ahead;
+    options.broker_timeout = settings.broker_timeout;
     Ok(options)
 }

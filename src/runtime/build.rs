@@ -13,7 +13,7 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use crate::connectors::write_letters;
 use crate::error::{Error, Result};
 use crate::event::Letter;
-use crate::observe::{Board, Metrics};
+use crate::observe::{Board, Budget, Metrics};
 use crate::stream::{Context, Control, Description, Flow, PortKind, Pressure, Running, Shared};
 use crate::time::{Closing, Epoch};
 
@@ -26,6 +26,7 @@ pub(crate) struct Common {
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) params: Arc<BTreeMap<String, String>>,
     pub(crate) round_trip: bool,
     /// Bytes of encoded output that may wait on a worker.
@@ -53,6 +54,7 @@ pub(crate) fn build(
         control: Arc::clone(&common.control),
         metrics: Arc::clone(&common.metrics),
         board: Arc::clone(&common.board),
+        budget: Arc::clone(&common.budget),
         pressure: Pressure::with_limit(common.pressure),
         plugs,
         round_trip: common.round_trip,
@@ -123,6 +125,7 @@ pub(crate) fn describe(
             control: Arc::default(),
             metrics: Arc::new(Metrics::new(1)),
             board: Arc::default(),
+            budget: Arc::default(),
             params: Arc::clone(&params),
             round_trip: false,
             pressure: usize::MAX,

@@ -3,12 +3,15 @@
 
 mod bind;
 mod build;
+mod memory;
 mod plan;
+mod preflight;
 mod settings;
 mod worker;
 
 pub(crate) use build::{Describe, describe};
 pub(crate) use plan::Plan;
+pub(crate) use preflight::{Finding, check, create};
 pub(crate) use settings::Bound;
 pub use settings::Settings;
 pub(crate) use settings::nearest;

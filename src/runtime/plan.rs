@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytesize::ByteSize;
+
+use super::memory::Memory;
 use super::settings::Settings;
 use super::{Describe, bind, describe};
 use crate::connectors::{Sink, Source, Tuning};
 use crate::error::{Error, Result};
+use crate::stream::{Description, PortKind};
 
 /// Everything that a run needs.
 pub(crate) struct Plan {
@@ -22,6 +26,13 @@ pub(crate) struct Plan {
     pub(crate) tuning: Tuning,
     pub(crate) round_trip: bool,
     pub(crate) buffer_bytes: usize,
+    /// Bytes of the whole budget, and those of it that state may take.
+    pub(crate) memory: u64,
+    pub(crate) create_topics: bool,
+    /// Names of the ports, in the order of sources and sinks.
+    pub(crate) source_names: Vec<String>,
+    pub(crate) sink_names: Vec<String>,
+    pub(crate) state_max: u64,
 }
 
 impl Plan {
@@ -45,7 +56,12 @@ impl Plan {
             settings,
         )?;
         let ports = description.ports.len();
-        let mut tuning = Tuning::within(settings.buffer_bytes, workers, ports);
+        let Memory {
+            all,
+            buffers,
+            state,
+        } = Memory::divided(settings.memory, settings.buffer_bytes)?;
+        let mut tuning = Tuning::within(buffers, workers, ports);
         tuning.idle_timeout = settings.idle_timeout;
         tuning.max_ahead = settings.max_ahead;
         tuning.dead_limit = settings.dead_limit;
@@ -61,12 +77,32 @@ impl Plan {
             params,
             tuning,
             round_trip: settings.round_trip,
-            buffer_bytes: settings.buffer_bytes,
+            buffer_bytes: buffers,
+            memory: all,
+            create_topics: settings.create_topics,
+            source_names: names(&description, PortKind::Source),
+            sink_names: names(&description, PortKind::Sink),
+            state_max: state,
         })
+    }
+
+    /// Workers and memory.
+    pub(crate) fn in_words(&self) -> String {
+        let (memory, state) = (ByteSize(self.memory), ByteSize(self.state_max));
+        let buffers = ByteSize(self.buffer_bytes as u64);
+        format!(
+            "{} workers, {memory} of memory: {buffers} for buffers, {state} for state",
+            self.workers
+        )
     }
 
     /// Whether every source ends by itself.
     pub(crate) fn is_bounded(&self) -> bool {
         self.sources.iter().all(|source| source.bounded())
     }
+}
+
+fn names(description: &Description, kind: PortKind) -> Vec<String> {
+    let ports = description.ports.iter().filter(|port| port.kind == kind);
+    ports.map(|port| port.name.clone()).collect()
 }

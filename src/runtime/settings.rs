@@ -37,6 +37,7 @@ pub(crate) struct Property {
 
 /// Settings of a run. A job adds what it needs; what is missing is an error at start.
 #[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting")]
 pub struct Settings {
     pub(crate) workers: Option<usize>,
     pub(crate) sources: BTreeMap<String, Bound<dyn Source>>,
@@ -51,8 +52,11 @@ pub struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_ahead: Option<Duration>,
     pub(crate) dead_limit: DeadLimit,
-    pub(crate) buffer_bytes: usize,
+    pub(crate) memory: Option<u64>,
+    pub(crate) buffer_bytes: Option<usize>,
     pub(crate) overwrite: bool,
+    pub(crate) broker_timeout: Duration,
+    pub(crate) create_topics: bool,
     pub(crate) cut: Option<(Cut, Option<u64>)>,
     pub(crate) round_trip: bool,
 }
@@ -74,7 +78,7 @@ impl Settings {
         Self {
             idle_timeout: Some(Duration::from_secs(10)),
             max_ahead: Some(Duration::from_mins(10)),
-            buffer_bytes: 128 << 20,
+            broker_timeout: Duration::from_mins(5),
             ..Self::default()
         }
     }
@@ -204,10 +208,23 @@ impl Settings {
         self
     }
 
-    /// Bytes for all buffers between sources and sinks. Default 128 MiB. State does not count.
+    /// Bytes for buffers and state together. Default: half of what the control group or the machine
+    /// has.
+    ///
+    /// A quarter of it, but no more than 128 MiB, is for buffers: full ones pause sources. The rest
+    /// is for state: at four fifths of that a warning is logged, and at all of it the run ends with
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit).
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// Bytes for all buffers between sources and sinks, instead of the share that
+    /// [`Settings::memory`] leaves them.
     #[must_use]
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
-        self.buffer_bytes = bytes;
+        self.buffer_bytes = Some(bytes);
         self
     }
 
@@ -215,6 +232,22 @@ impl Settings {
     #[must_use]
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
+        self
+    }
+
+    /// A run whose brokers have not answered for this long ends with an error. Default: 5 minutes.
+    /// A start waits for them half a minute at most, or less if this is less.
+    #[must_use]
+    pub fn broker_timeout(mut self, timeout: Duration) -> Self {
+        self.broker_timeout = timeout;
+        self
+    }
+
+    /// Topics that are missing are created at the start: one of a sink with as many partitions as
+    /// the source with the most has, one of a source with as many as the broker's default says.
+    #[must_use]
+    pub fn create_topics(mut self, create: bool) -> Self {
+        self.create_topics = create;
         self
     }
 

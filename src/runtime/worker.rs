@@ -4,17 +4,20 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
+use tracing::info;
 
-use super::Plan;
 use super::build::{Built, Common, build};
+use super::{Plan, create};
 use crate::connectors::{Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::{Board, Metrics, Summary, now};
+use crate::observe::{Board, Budget, Metrics, Summary, now};
 use crate::stream::{Control, Running};
 use crate::time::Epoch;
 
@@ -30,15 +33,24 @@ pub(crate) struct Run {
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Run {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let metrics = Arc::new(Metrics::new(plan.workers));
+        Self {
+            budget: Arc::new(Budget::new(plan.memory, plan.state_max)),
+            ..Self::with_workers(plan.workers)
+        }
+    }
+
+    /// Handles of a run of nothing yet.
+    pub(crate) fn with_workers(workers: usize) -> Self {
         Self {
             control: Arc::default(),
-            metrics,
+            metrics: Arc::new(Metrics::new(workers)),
             board: Arc::default(),
+            budget: Arc::default(),
         }
     }
 }
@@ -49,16 +61,15 @@ impl Run {
 /// The first operating error of any worker; a panic, with the operator's name; an interrupted
 /// bounded run.
 pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
-    for source in &plan.sources {
-        source.prepare()?;
+    for made in create(&plan)? {
+        info!("{made}");
     }
+    at_once(&plan.sources, |source| source.prepare())?;
     if let Some(dir) = &plan.output_dir {
         let about = || format!("folder `{}` cannot be made", dir.display());
         std::fs::create_dir_all(dir).map_err(|why| Error::operating(about()).because(why))?;
     }
-    for sink in &plan.sinks {
-        sink.prepare()?;
-    }
+    at_once(&plan.sinks, |sink| sink.prepare())?;
     tell_sinks_of_stop(&plan, run);
     let bounded = plan.is_bounded();
     let sinks = plan.sinks.clone();
@@ -104,6 +115,25 @@ fn tell_sinks_of_stop(plan: &Plan, run: &Run) {
     run.control.on_change(tell);
 }
 
+/// Does `work` for all of `these` at the same time: most of it is waiting for brokers.
+///
+/// # Errors
+/// The first of `these` that fails, in their order.
+fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) -> Result {
+    let [first, rest @ ..] = these else {
+        return Ok(());
+    };
+    thread::scope(|scope| {
+        let rest: Vec<_> = rest.iter().map(|it| scope.spawn(|| work(it))).collect();
+        let first = work(first);
+        let rest: Vec<_> = rest.into_iter().map(ScopedJoinHandle::join).collect();
+        rest.into_iter().fold(first, |before, result| {
+            before
+                .and_then(|()| result.unwrap_or_else(|panic| Err(panicked("connecting", &*panic))))
+        })
+    })
+}
+
 fn execute(plan: Plan, run: &Run) -> Result {
     let (workers, bounded) = (plan.workers, plan.is_bounded());
     let config = match workers {
@@ -114,6 +144,7 @@ fn execute(plan: Plan, run: &Run) -> Result {
         control: Arc::clone(&run.control),
         metrics: Arc::clone(&run.metrics),
         board: Arc::clone(&run.board),
+        budget: Arc::clone(&run.budget),
         params: Arc::clone(&plan.params),
         round_trip: plan.round_trip,
         pressure: plan.buffer_bytes / 4 / workers,
@@ -128,6 +159,7 @@ fn execute(plan: Plan, run: &Run) -> Result {
             unclosed: Cell::new(0),
             doors: RefCell::default(),
         });
+        let life = &common.metrics.worker(worker.index()).life;
         let driven = catch_unwind(AssertUnwindSafe(|| {
             let any: Rc<dyn Any> = Rc::clone(&plugs) as Rc<dyn Any>;
             let built = worker.dataflow(|scope| build(scope, &*plan.job, &common, any));
@@ -137,6 +169,7 @@ fn execute(plan: Plan, run: &Run) -> Result {
             Ok(()) => {}
             Err(panic) => common.control.fail(panicked(&Running::get(), &*panic)),
         }
+        life.end();
         if common.control.is_faulty() {
             for dataflow in worker.installed_dataflows() {
                 worker.drop_dataflow(dataflow);
@@ -153,6 +186,8 @@ fn execute(plan: Plan, run: &Run) -> Result {
 /// Steps the worker until everything is written, or the run has failed.
 fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs, bounded: bool) {
     let Built { shared, probe, .. } = built;
+    let told = shared.count();
+    told.life.begin();
     let mut complete = first_open(probe);
     let mut stopped = None;
     while !shared.control.is_faulty() {
@@ -168,10 +203,13 @@ fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs, bounded: bool) {
             }
         }
         worker.step_or_park(Some(PARK));
+        told.life.step();
         let reached = first_open(probe);
         if reached != complete {
             // An epoch is complete: doors may open another.
             complete = reached;
+            let epoch = reached.map_or(u64::MAX, Epoch::number);
+            told.complete.store(epoch, Relaxed);
             plugs
                 .doors
                 .borrow()

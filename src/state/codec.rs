@@ -48,6 +48,13 @@ impl bincode::enc::write::Writer for Rest<'_> {
     }
 }
 
+/// How many bytes [`encode`] would write; 0 for what cannot be written.
+pub(crate) fn len<T: State>(value: &T) -> usize {
+    let mut size = bincode::enc::write::SizeWriter::default();
+    let written = bincode::serde::encode_into_writer(value, &mut size, LAYOUT);
+    written.map_or(0, |()| size.bytes_written)
+}
+
 /// Writes `value` and reads it back: what the test harness does to everything that is exchanged or
 /// kept, so that a type that would break at recovery breaks in a test.
 pub(crate) fn round_trip<T: State>(value: &T) -> Result<T> {

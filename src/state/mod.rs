@@ -10,6 +10,7 @@ mod calendar;
 pub(crate) mod codec;
 mod hash;
 mod index;
+mod size;
 mod table;
 mod time_queue;
 
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use calendar::Calendar;
 pub use hash::{StableHasher, stable_hash};
 pub(crate) use hash::{slot, worker_of};
+pub(crate) use size::Size;
 pub(crate) use table::{Drain, Hint, Table};
 pub(crate) use time_queue::TimeQueue;
 

@@ -6,11 +6,14 @@ use std::hash::Hash;
 
 use hashbrown::hash_table::Entry as Indexed;
 
-use super::State;
 use super::index::{DIVIDE_AT, Index, Place, low, spread};
+use super::size::elsewhere;
+use super::{Size, State};
 
 /// Entries of a block.
 const BLOCK: usize = 1024;
+/// Entries that are looked at to know what all of them hold elsewhere.
+const SAMPLES: usize = 4;
 #[derive(Clone, Debug)]
 struct Entry<K, V> {
     key: K,
@@ -71,6 +74,16 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         let entries = first + self.blocks.len().saturating_sub(1) * BLOCK;
         let list = self.blocks.capacity() * size_of::<Vec<Entry<K, V>>>();
         entries * size_of::<Entry<K, V>>() + self.index.bytes() + list
+    }
+
+    /// What it takes, with an estimate of what keys and values hold elsewhere.
+    pub(crate) fn size(&self) -> Size {
+        let step = (self.len / SAMPLES).max(1);
+        let some = (0..self.len).step_by(step).take(SAMPLES).map(|at| {
+            let Entry { key, value, .. } = &self.blocks[at / BLOCK][at % BLOCK];
+            elsewhere(key) + elsewhere(value)
+        });
+        Size::sampled(self.len, self.bytes(), some)
     }
 
     /// Remembers from now on which entries change.

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::size::elsewhere;
+use super::{Size, State};
 use crate::event::Event;
 use crate::time::EventTime;
 
@@ -18,6 +20,8 @@ const RING: usize = 4_096;
 const DEALT_MAX: usize = 1_024;
 /// Emptied vectors kept: what a burst needed is let go.
 const SPARE_MAX: usize = 64;
+/// Events that are looked at to know what all of them hold elsewhere.
+const SAMPLES: usize = 16;
 
 /// Events by time, released in the order of their positions.
 ///
@@ -65,6 +69,20 @@ impl<T> TimeQueue<T> {
     /// Bytes of memory it takes, without what the values hold elsewhere.
     pub(crate) fn bytes(&self) -> usize {
         self.capacity * size_of::<Event<T>>() + self.ring.capacity() * size_of::<Vec<Event<T>>>()
+    }
+
+    /// What it takes, with an estimate of what the values hold elsewhere.
+    pub(crate) fn size(&self) -> Size
+    where
+        T: State,
+    {
+        let spans = self.ring.iter().chain(self.far.values());
+        let some = spans.filter_map(|span| span.last()).take(SAMPLES);
+        Size::sampled(
+            self.len,
+            self.bytes(),
+            some.map(|event| elsewhere(&event.value)),
+        )
     }
 
     /// Everything that is held, in no order.

@@ -12,7 +12,7 @@ use timely::scheduling::Activator;
 use super::{Closings, Control, Description, Flow, Param, ParamText};
 use crate::error::{Error, Result};
 use crate::event::Letter;
-use crate::observe::{Board, Metrics, WorkerMetrics};
+use crate::observe::{Board, Budget, Metrics, WorkerMetrics};
 use crate::time::Epoch;
 
 /// Streams of letters that nobody has taken yet.
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    /// What all state of the process may take.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) pressure: Pressure,
     /// What the connectors need to find their bindings; this layer does not know them.
     pub(crate) plugs: Rc<dyn Any>,

@@ -2,10 +2,11 @@
 //! where it names none; by a client that is not the engine's.
 
 #![allow(
+    dead_code,
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    reason = "tests may fail"
+    reason = "tests may fail, and each uses a part of it"
 )]
 
 use std::sync::OnceLock;
@@ -98,16 +99,42 @@ impl Topics {
 
     /// Creates a topic that keeps whatever stamp its records have.
     pub(crate) fn create(&self, name: &str, partitions: i32) {
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
-            .set("retention.ms", "-1")
-            .set("message.timestamp.after.max.ms", "9223372036854775807")
-            .set("message.timestamp.before.max.ms", "9223372036854775807")
-            .set("max.message.bytes", "2000000");
+        self.create_with(name, partitions, &[]);
+    }
+
+    /// As [`Self::create`], with other settings.
+    pub(crate) fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let usual = [
+            ("retention.ms", "-1"),
+            ("message.timestamp.after.max.ms", "9223372036854775807"),
+            ("message.timestamp.before.max.ms", "9223372036854775807"),
+            ("max.message.bytes", "2000000"),
+        ];
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let unsaid = |usual: &&(&str, &str)| settings.iter().all(|given| given.0 != usual.0);
+        for (key, value) in usual.iter().filter(unsaid).chain(settings) {
+            topic = topic.set(key, value);
+        }
         let made = self.admin.create_topics([&topic], &AdminOptions::new());
         let made = pollster::block_on(made).unwrap();
         for one in made {
             one.unwrap();
         }
+    }
+
+    /// Deletes a topic.
+    pub(crate) fn delete(&self, name: &str) {
+        let deleted = self.admin.delete_topics(&[name], &AdminOptions::new());
+        for one in pollster::block_on(deleted).unwrap() {
+            one.unwrap();
+        }
+    }
+
+    /// How many partitions a topic has; 0: it does not exist.
+    pub(crate) fn partitions(&self, name: &str) -> usize {
+        let all = self.admin.inner().fetch_metadata(None, DEADLINE).unwrap();
+        let found = all.topics().iter().find(|topic| topic.name() == name);
+        found.map_or(0, |topic| topic.partitions().len())
     }
 
     /// Writes stamps, keys and values to one partition.

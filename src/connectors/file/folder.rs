@@ -61,10 +61,7 @@ impl Folder {
         };
         let others = folder.look().map_err(about)?;
         if !overwrite && (others || !folder.old.is_empty()) {
-            let path = path.display();
-            return Err(Error::usage(format!(
-                "folder `{path}` is not empty; --overwrite replaces the part files in it"
-            )));
+            return Err(not_empty(path));
         }
         Ok(folder)
     }
@@ -232,6 +229,14 @@ impl PartWriter {
         self.folder.parts().failed = true;
         cannot_write(place, cause)
     }
+}
+
+/// A folder that somebody else's files lie in.
+pub(super) fn not_empty(path: &Path) -> Error {
+    let path = path.display();
+    Error::usage(format!(
+        "folder `{path}` is not empty; --overwrite replaces the part files in it"
+    ))
 }
 
 #[cfg(test)]

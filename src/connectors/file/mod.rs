@@ -13,6 +13,7 @@
 //! Reading never holds more of a line than a record may have, however long the line is; writing
 //! keeps an output hidden until it is whole.
 
+mod check;
 mod folder;
 mod hidden;
 mod lines;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Packing;
+use super::check::check_output;
 use super::folder::{Folder, PartWriter};
 use super::hidden::{Hidden, sync_folder};
 use super::pack::Packer;
@@ -48,6 +49,7 @@ const PART_BYTES: u64 = 64 << 20;
 pub struct FileSink {
     path: PathBuf,
     overwrite: bool,
+    parent_is_made: bool,
     output: Mutex<Output>,
 }
 
@@ -67,8 +69,15 @@ impl FileSink {
         Self {
             path: path.into(),
             overwrite,
+            parent_is_made: false,
             output: Mutex::default(),
         }
+    }
+
+    /// Its parent folder is made before it is prepared, if it is not there.
+    pub(crate) fn in_made_folder(mut self) -> Self {
+        self.parent_is_made = true;
+        self
     }
 
     /// Where the output will be, with links resolved as far as they exist, so that two sinks write
@@ -102,6 +111,10 @@ impl Sink for FileSink {
 
     fn style(&self) -> Style {
         Style::Lines
+    }
+
+    fn check(&self, _creates: bool) -> Result<String> {
+        check_output(&self.path, self.overwrite, self.parent_is_made)
     }
 
     fn prepare(&self) -> Result {

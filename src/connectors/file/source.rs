@@ -80,6 +80,12 @@ impl Source for FileSource {
         true
     }
 
+    fn check(&self, _creates: bool) -> Result<String> {
+        self.prepare()?;
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(format!("readable, {} partitions", files.len()))
+    }
+
     fn prepare(&self) -> Result {
         let about = |cause| cannot_read(&self.path, cause);
         let is_folder = fs::metadata(&self.path).map_err(about)?.is_dir();

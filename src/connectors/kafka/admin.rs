@@ -6,29 +6,33 @@ use std::task::{Context as TaskContext, Poll, Wake};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::aside::{Aside, aside};
+use super::aside::Aside;
+use super::checks::NotFound;
 use super::context::Context;
 use super::options::KafkaOptions;
 use crate::connectors::Start;
 use crate::error::{Error, Result};
+use crate::observe::now;
 use crate::time::EventTime;
 
 /// How often a topic that is not there is looked for again: one that was created a moment ago is
 /// not known to every broker yet.
 const LOOKS: u32 = 3;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long one question may take before the client is asked whether it was refused.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A client that only asks.
 pub(super) struct Probe {
     client: Aside<BaseConsumer<Context>>,
-    options: Arc<KafkaOptions>,
+    pub(super) options: Arc<KafkaOptions>,
 }
 
 impl Probe {
@@ -48,22 +52,47 @@ impl Probe {
     /// The number of partitions of `topic`.
     pub(super) fn partitions(&self, topic: &str) -> Result<u32> {
         let client = &*self.client;
-        let count = partitions(client.client(), topic, &self.options);
-        listen(client);
+        let count = partitions(client.client(), topic, &self.options, || listen(client));
         count.map_err(|missing| missing.explain(topic, client.context(), &self.options))
     }
 
-    /// The number of partitions of `topic`, asked once and without ado.
+    /// The number of partitions of `topic`, if it exists.
+    pub(super) fn find(&self, topic: &str) -> Result<Option<u32>, NotFound> {
+        let client = &*self.client;
+        match partitions(client.client(), topic, &self.options, || listen(client)) {
+            Ok(count) => Ok(Some(count)),
+            Err(Missing::Topic) => Ok(None),
+            Err(Missing::Refused(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
+                Err(NotFound::Refused)
+            }
+            Err(missing) => {
+                let error = missing.explain(topic, client.context(), &self.options);
+                Err(NotFound::Error(error))
+            }
+        }
+    }
+
+    /// The client itself.
+    pub(super) fn client(&self) -> &Client<Context> {
+        self.client.client()
+    }
+
+    /// The number of partitions of `topic`, 0 if it does not exist, asked once and without ado;
+    /// `None`: no answer.
     pub(super) fn look(&self, topic: &str, wait: Duration) -> Option<u32> {
         let client = &*self.client;
         let metadata = client.fetch_metadata(Some(topic), wait);
         listen(client);
         let metadata = metadata.ok()?;
+        client.context().heard();
         let found = metadata
             .topics()
             .iter()
             .find(|found| found.name() == topic)?;
-        u32::try_from(found.partitions().len()).ok()
+        match found.error() {
+            Some(error) if !is_absent(error) => None,
+            _ => u32::try_from(found.partitions().len()).ok(),
+        }
     }
 
     /// For each of the first `partitions` of `topic`, the offset at which `start` lies.
@@ -81,7 +110,7 @@ impl Probe {
         }
         let found = self
             .client
-            .offsets_for_times(list, self.options.broker_timeout)
+            .offsets_for_times(list, self.options.patience())
             .map_err(|cause| self.no_offsets(topic, None, &cause))?;
         let mut ends = None;
         let mut offsets = vec![0; partitions as usize];
@@ -146,16 +175,18 @@ impl Missing {
     pub(super) fn explain(&self, topic: &str, context: &Context, options: &KafkaOptions) -> Error {
         let bootstrap = &options.bootstrap;
         match self {
-            Self::Topic => Error::usage(format!(
-                "topic `{topic}` does not exist; create it: kafka-topics.sh --bootstrap-server \
-                 {bootstrap} --create --topic {topic} --partitions N, or run the job with \
-                 --create-topics"
-            )),
+            Self::Topic => options.absent(topic),
             Self::Refused(code) => Error::operating(format!(
-                "topic `{topic}` at `{bootstrap}` is not accessible: {}",
+                "topic `{topic}` at `{bootstrap}` is not accessible to {}: {}",
+                options.principal(),
                 describe(*code)
             )),
             Self::Cluster(cause) => {
+                if let Some(refusal) = context.refusal() {
+                    let security = options.security();
+                    let why = format!("Kafka at `{bootstrap}` refuses this client ({security})");
+                    return Error::operating(why).because(refusal);
+                }
                 let cause = context.complaint().unwrap_or_else(|| reason(cause));
                 Error::operating(format!("no answer from Kafka at `{bootstrap}`")).because(cause)
             }
@@ -163,17 +194,18 @@ impl Missing {
     }
 }
 
-/// The number of partitions of `topic`; `client` then knows their leaders.
+/// The number of partitions of `topic`; `client` then knows their leaders. `listen` lets the client
+/// say what it has to: whom the cluster refuses need not wait.
 pub(super) fn partitions(
     client: &Client<Context>,
     topic: &str,
     options: &KafkaOptions,
+    listen: impl Fn(),
 ) -> Result<u32, Missing> {
     let mut looks = 0;
     loop {
-        let metadata = client
-            .fetch_metadata(Some(topic), options.broker_timeout)
-            .map_err(Missing::Cluster)?;
+        let metadata = patient_metadata(client, topic, options, &listen)?;
+        client.context().connected();
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let refusal = match found {
             None => None,
@@ -185,11 +217,40 @@ pub(super) fn partitions(
             },
         };
         looks += 1;
-        if looks == LOOKS {
+        if looks == LOOKS || matches!(refusal, Some(code) if is_forbidden(code)) {
             return Err(refusal.map_or(Missing::Topic, |code| Missing::Refused(code.into())));
         }
         thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// Asks until there is an answer, or the cluster has refused this client, or it takes too long.
+fn patient_metadata(
+    client: &Client<Context>,
+    topic: &str,
+    options: &KafkaOptions,
+    listen: &impl Fn(),
+) -> Result<Metadata, Missing> {
+    let start = now();
+    loop {
+        let left = options.patience().saturating_sub(start.elapsed());
+        let asked = client.fetch_metadata(Some(topic), left.min(ASK_AGAIN));
+        let why = match asked {
+            Ok(metadata) => return Ok(metadata),
+            Err(why) => why,
+        };
+        listen();
+        if client.context().refusal().is_some() || start.elapsed() >= options.patience() {
+            return Err(Missing::Cluster(why));
+        }
+        if why.rdkafka_error_code() != Some(RDKafkaErrorCode::OperationTimedOut) {
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+fn is_forbidden(error: RDKafkaRespErr) -> bool {
+    error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
 }
 
 fn is_absent(error: RDKafkaRespErr) -> bool {
@@ -215,52 +276,6 @@ pub(super) fn describe(code: RDKafkaErrorCode) -> String {
         .split_once(" (")
         .and_then(|(_, words)| words.strip_suffix(')'));
     words.map_or_else(|| both.clone(), str::to_owned)
-}
-
-/// What a topic does to the records that are written to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TopicLimits {
-    /// How far ahead of the broker's clock a stamp may lie; `None`: as far as it likes.
-    pub timestamp_after_max: Option<Duration>,
-    /// How long a record is kept after its stamp; `None`: for ever.
-    pub retention: Option<Duration>,
-    /// The largest batch of records that the topic takes, in bytes.
-    pub max_message_bytes: Option<u64>,
-}
-
-/// Reads the limits of `topic` from the cluster.
-pub(super) fn limits(topic: &str, options: &KafkaOptions) -> Result<TopicLimits> {
-    let admin: AdminClient<Context> = options
-        .client()
-        .create_with_context(Context::default())
-        .map_err(|cause| options.refused(&cause))?;
-    let wait = AdminOptions::new().request_timeout(Some(options.broker_timeout));
-    let topics = [ResourceSpecifier::Topic(topic)];
-    let answer = block_on(admin.describe_configs(&topics, &wait));
-    aside("kafka-admin-end", move || drop(admin));
-    let unknown = |cause: String| {
-        Error::operating(format!(
-            "configuration of topic `{topic}` at `{}` is not to be had",
-            options.bootstrap
-        ))
-        .because(cause)
-    };
-    let resource = answer
-        .map_err(|cause| unknown(reason(&cause)))?
-        .into_iter()
-        .next()
-        .ok_or_else(|| unknown("empty answer".into()))?
-        .map_err(|code| unknown(describe(code)))?;
-    let number = |name: &str| -> Option<u64> {
-        let value = resource.get(name)?.value.as_deref()?;
-        // No limit is written as the largest number, or as -1.
-        value.parse().ok().filter(|value| *value < i64::MAX as u64)
-    };
-    Ok(TopicLimits {
-        timestamp_after_max: number("message.timestamp.after.max.ms").map(Duration::from_millis),
-        retention: number("retention.ms").map(Duration::from_millis),
-        max_message_bytes: number("max.message.bytes"),
-    })
 }
 
 struct Unpark(Thread);

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -37,6 +37,8 @@ pub(super) struct Assignment {
     pub(super) share: Share,
     inner: Mutex<Inner>,
     has_grown: AtomicBool,
+    /// Why nothing can be read any more.
+    failed: OnceLock<String>,
 }
 
 #[derive(Default)]
@@ -54,6 +56,7 @@ impl Assignment {
             share,
             inner: Mutex::default(),
             has_grown: AtomicBool::new(false),
+            failed: OnceLock::new(),
         }
     }
 
@@ -73,10 +76,9 @@ impl Assignment {
         };
         // A fetch starts at once only if the client knows the leader; else after half a second.
         let client = consumer.base.client();
-        admin::partitions(client, &self.topic, &self.options).map_err(|missing| {
-            admin::listen(&consumer.base);
-            missing.explain(&self.topic, client.context(), &self.options)
-        })?;
+        let listen = || admin::listen(&consumer.base);
+        admin::partitions(client, &self.topic, &self.options, listen)
+            .map_err(|missing| missing.explain(&self.topic, client.context(), &self.options))?;
 
         let mut queues = Vec::with_capacity(partitions.len());
         let mut list = TopicPartitionList::with_capacity(partitions.len());
@@ -121,6 +123,22 @@ impl Assignment {
         } else {
             Vec::new()
         }
+    }
+
+    /// Nothing can be read any more: the reader says so at its next look.
+    pub(super) fn fail(&self, why: &str) {
+        let _ = self.failed.set(why.to_owned());
+        self.share.waker.wake();
+    }
+
+    /// Whether reading may go on.
+    ///
+    /// # Errors
+    /// What [`Self::fail`] was told.
+    pub(super) fn check(&self) -> Result {
+        self.failed
+            .get()
+            .map_or(Ok(()), |why| Err(Error::operating(why)))
     }
 
     /// The client, if there is anything to read.

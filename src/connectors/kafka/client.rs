@@ -14,6 +14,7 @@
 )]
 
 mod producer;
+mod rights;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ops::Deref;
@@ -29,6 +30,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 pub(super) use self::producer::{Outgoing, Producer};
+pub(super) use self::rights::{Right, has_right};
 use super::aside::Aside;
 use super::context::Context;
 use crate::connectors::Waker;

@@ -16,6 +16,11 @@ use tracing::{debug, info, warn};
 #[derive(Debug, Default)]
 pub(super) struct Context {
     complaint: Mutex<Option<String>>,
+    /// Why the cluster does not let this client in.
+    refusal: Mutex<Option<String>>,
+    /// There was an answer once. Until then whoever waits for it says what is wrong, and later
+    /// nobody does but the log.
+    connected: AtomicBool,
     down: AtomicBool,
 }
 
@@ -27,6 +32,25 @@ impl Context {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         complaint.clone()
+    }
+
+    /// Why the cluster does not let this client in, if it does not.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        refusal.clone()
+    }
+
+    /// There was an answer.
+    pub(super) fn connected(&self) {
+        self.connected.store(true, Ordering::Relaxed);
+    }
+
+    fn tell(&self, line: &str) {
+        if self.connected.load(Ordering::Relaxed) {
+            warn!(target: "kafka", "{line}");
+        } else {
+            info!(target: "kafka", "{line}");
+        }
     }
 
     /// Whether no broker was reachable when last heard of.
@@ -42,19 +66,24 @@ impl Context {
     }
 
     fn complain(&self, line: &str) {
-        // `[thrd:host:port/1]: host:port/1: Connect to … failed: … (after 0ms in state CONNECT)`:
-        // neither the thread nor the state says more.
-        let said = match line.split_once("]: ") {
-            Some((_, said)) if line.starts_with("[thrd:") => said,
-            _ => line,
-        };
-        let said = said.split_once(" (after ").map_or(said, |(said, _)| said);
+        let said = gist(line);
         let mut complaint = self
             .complaint
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *complaint = Some(said.to_owned());
     }
+}
+
+/// What a line of librdkafka says.
+fn gist(line: &str) -> &str {
+    // `[thrd:host:port/1]: host:port/1: Connect to … failed: … (after 0ms in state CONNECT)`:
+    // neither the thread nor the state says more.
+    let said = match line.split_once("]: ") {
+        Some((_, said)) if line.starts_with("[thrd:") => said,
+        _ => line,
+    };
+    said.split_once(" (after ").map_or(said, |(said, _)| said)
 }
 
 impl ClientContext for Context {
@@ -65,14 +94,16 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
             | RDKafkaLogLevel::Warning => {
+                // The client says it again as an error.
                 if matches!(facility, "FAIL" | "ERROR") {
                     self.complain(line);
+                    return debug!(target: "kafka", "{line}");
                 }
                 // A producer's property is given to consumers too; every client would say so.
                 if facility == "CONFWARN" {
                     debug!(target: "kafka", "{line}");
                 } else {
-                    warn!(target: "kafka", "{line}");
+                    self.tell(line);
                 }
             }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(target: "kafka", "{line}"),
@@ -89,12 +120,19 @@ impl ClientContext for Context {
             // The end of a partition is no error.
             Some(RDKafkaErrorCode::PartitionEOF) => {}
             Some(RDKafkaErrorCode::AllBrokersDown) => {
-                self.down.store(true, Ordering::Relaxed);
-                warn!(target: "kafka", "no broker is reachable: waiting for one");
+                // Said at each attempt to connect.
+                if !self.down.swap(true, Ordering::Relaxed) {
+                    self.tell("no broker is reachable: waiting for one");
+                }
             }
-            _ => {
+            code => {
+                use RDKafkaErrorCode::{Authentication, SSL, SaslAuthenticationFailed};
+                if matches!(code, Some(Authentication | SaslAuthenticationFailed | SSL)) {
+                    let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+                    *refusal = Some(gist(reason).to_owned());
+                }
                 self.complain(reason);
-                warn!(target: "kafka", "{reason}");
+                self.tell(reason);
             }
         }
     }

@@ -16,8 +16,10 @@
 mod admin;
 mod aside;
 mod assignment;
+mod checks;
 mod client;
 mod context;
+mod limits;
 pub(crate) mod murmur2;
 mod names;
 mod options;
@@ -29,7 +31,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use admin::TopicLimits;
+pub use limits::TopicLimits;
 pub(crate) use names::check_property;
 pub use options::KafkaOptions;
 pub use sink::KafkaSink;

@@ -7,12 +7,15 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::client::Right;
 use super::names::check_property;
 use crate::connectors::Start;
 use crate::error::{Error, Result};
 
-/// How long a broker may take to answer before a start or an end is given up.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long brokers may be gone before a run is given up.
+const BROKER_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long a start, or an end, waits for them at most: somebody is waiting for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to reach Kafka, and how much of a topic to read.
 #[derive(Clone)]
@@ -30,9 +33,13 @@ pub struct KafkaOptions {
     pub bounded: bool,
     /// Where a source starts. Default: at the earliest record.
     pub start: Start,
-    /// How long brokers may take to answer at the start, and to acknowledge anything at the end.
-    /// Default: 30 s.
+    /// How long no broker may answer before a run ends with an error. A start waits for an answer,
+    /// and an end for an acknowledgement, no longer than that and no longer than 30 s. Default: 5
+    /// minutes.
     pub broker_timeout: Duration,
+    /// How far event times may lie past the stamps of their records: a topic for results must take
+    /// stamps that lie so far ahead. `None`: any. Default: 10 minutes.
+    pub max_ahead: Option<Duration>,
 }
 
 impl KafkaOptions {
@@ -46,7 +53,56 @@ impl KafkaOptions {
             bounded: false,
             start: Start::Earliest,
             broker_timeout: BROKER_TIMEOUT,
+            max_ahead: Some(Duration::from_mins(10)),
         }
+    }
+
+    /// How long a start or an end waits for brokers.
+    pub(super) fn patience(&self) -> Duration {
+        self.broker_timeout.min(PATIENCE)
+    }
+
+    /// Who this client is to the cluster, as far as that is known here.
+    pub(super) fn principal(&self) -> String {
+        match self.property(&["sasl.username"]) {
+            Some(name) => format!("User:{name}"),
+            None if self.security().starts_with("PLAINTEXT") => "User:ANONYMOUS".to_owned(),
+            None => "this client".to_owned(),
+        }
+    }
+
+    /// The protocol and the mechanism by which the cluster is reached: `SASL_SSL, SCRAM-SHA-512`.
+    pub(super) fn security(&self) -> String {
+        let protocol = self.property(&["security.protocol"]).unwrap_or("plaintext");
+        let protocol = protocol.to_uppercase();
+        let mechanism = self.property(&["sasl.mechanisms", "sasl.mechanism"]);
+        match mechanism {
+            Some(mechanism) if protocol.starts_with("SASL") => format!("{protocol}, {mechanism}"),
+            _ => protocol,
+        }
+    }
+
+    fn property(&self, names: &[&str]) -> Option<&str> {
+        let mut given = self.properties.iter().rev();
+        let (_, value) = given.find(|(name, _)| names.contains(&name.as_str()))?;
+        Some(value)
+    }
+
+    /// That this client lacks `right` to `topic`.
+    pub(super) fn lacks(&self, topic: &str, right: Right) -> Error {
+        let who = self.principal();
+        Error::operating(format!(
+            "topic `{topic}`: right {right:?} is missing for {who}"
+        ))
+    }
+
+    /// That `topic` is not there, and how to make it.
+    pub(super) fn absent(&self, topic: &str) -> Error {
+        Error::usage(format!(
+            "topic `{topic}` does not exist; create it: kafka-topics.sh --bootstrap-server {} \
+             --create --topic {topic} --partitions N, or run the job with --create-topics",
+            self.bootstrap
+        ))
     }
 
     /// Refuses what the engine owns and what librdkafka does not know.
@@ -62,6 +118,10 @@ impl KafkaOptions {
 
     /// A client that only asks: metadata, offsets, configurations.
     pub(super) fn client(&self) -> ClientConfig {
+        // Before librdkafka does it in its own way: a process that ends while a client still
+        // connects would crash.
+        #[cfg(feature = "ssl")]
+        openssl_sys::init();
         let mut config = ClientConfig::new();
         for (name, value) in &self.properties {
             config.set(name, value);
@@ -204,6 +264,7 @@ impl fmt::Debug for KafkaOptions {
             .field("bounded", &self.bounded)
             .field("start", &self.start)
             .field("broker_timeout", &self.broker_timeout)
+            .field("max_ahead", &self.max_ahead)
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use humantime::format_duration;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
 
@@ -13,6 +14,7 @@ use super::admin::describe;
 use super::client::Producer;
 use crate::connectors::Waker;
 use crate::error::{Error, Result};
+use crate::observe::now;
 
 /// What a record costs in memory beside its bytes: 190 until it is sent, and then its share of a
 /// request.
@@ -79,10 +81,10 @@ impl Tally {
     }
 }
 
-/// The first record that was not written.
+/// What went wrong, and why.
 struct Failure {
-    partition: i32,
-    reason: String,
+    sentence: String,
+    reason: Option<String>,
 }
 
 /// The producer, and who writes with it.
@@ -109,6 +111,7 @@ impl Outbox {
         producer: Producer,
         topic: &Arc<str>,
         partitions: i32,
+        timeout: Duration,
     ) -> Result<Arc<Self>> {
         let outbox = Arc::new(Self {
             producer,
@@ -121,7 +124,7 @@ impl Outbox {
         let listener = Arc::clone(&outbox);
         thread::Builder::new()
             .name("kafka-sink".into())
-            .spawn(move || listener.listen())
+            .spawn(move || listener.listen(timeout))
             .map_err(|cause| Error::operating("no thread for a Kafka sink").because(cause))?;
         Ok(outbox)
     }
@@ -151,11 +154,14 @@ impl Outbox {
     /// # Errors
     /// The first one that was not.
     pub(super) fn check(&self) -> Result {
-        let Some(Failure { partition, reason }) = self.failure.get() else {
+        let Some(Failure { sentence, reason }) = self.failure.get() else {
             return Ok(());
         };
-        let sentence = format!("a record was not written to `{}[{partition}]`", self.topic);
-        Err(Error::operating(sentence).because(reason.clone()))
+        let error = Error::operating(sentence);
+        Err(match reason {
+            Some(reason) => error.because(reason.clone()),
+            None => error,
+        })
     }
 
     /// Why a record of `len` bytes was not even taken.
@@ -183,12 +189,17 @@ impl Outbox {
         }
     }
 
-    fn listen(&self) {
+    /// Counts what is acknowledged, and fails where nothing is for `timeout`.
+    fn listen(&self, timeout: Duration) {
+        let mut last = now();
         let mut counts: Vec<(u64, u64)> = Vec::new();
         while !self.stopped.load(SeqCst) {
-            let heard = self.producer.serve(IDLE, |delivery| {
+            // Complaints come the same way, and are no sign of progress.
+            let mut heard = false;
+            self.producer.serve(IDLE, |delivery| {
+                heard = true;
                 if let Some((partition, reason)) = delivery.failed {
-                    let _ = self.failure.set(Failure { partition, reason });
+                    self.not_written(partition, reason);
                     return;
                 }
                 if counts.len() <= delivery.tag {
@@ -199,9 +210,33 @@ impl Outbox {
                 *bytes += Tally::cost(delivery.bytes);
             });
             if heard {
+                self.producer.base.client().context().heard();
+            }
+            let waiting = self.producer.base.in_flight_count();
+            if heard || waiting == 0 {
+                last = now();
+            } else if last.elapsed() >= timeout {
+                let timeout = format_duration(timeout);
+                let _ = self.failure.set(Failure {
+                    sentence: format!(
+                        "topic `{}` has acknowledged none of {waiting} records for {timeout} \
+                         (--broker-timeout)",
+                        self.topic
+                    ),
+                    reason: self.producer.base.client().context().complaint(),
+                });
+            }
+            if heard || self.failure.get().is_some() {
                 self.settle(&mut counts);
             }
         }
+    }
+
+    fn not_written(&self, partition: i32, reason: String) {
+        let _ = self.failure.set(Failure {
+            sentence: format!("a record was not written to `{}[{partition}]`", self.topic),
+            reason: Some(reason),
+        });
     }
 
     /// Counts what was heard, and wakes who waits for it.

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::admin::describe;
 use super::aside::aside;
 use super::assignment::{Assignment, Span};
-use super::client::{Consumer, Message, Messages, Queue};
+use super::client::{Consumer, Message, Messages, Queue, Right};
 use crate::connectors::{Fetched, Found, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Origin, Record};
@@ -171,6 +171,7 @@ impl KafkaReader {
 
 impl Reader for KafkaReader {
     fn discover(&mut self) -> Result<Vec<Found>> {
+        self.assignment.check()?;
         if let Some(consumer) = &self.consumer {
             consumer.serve().map_err(|cause| {
                 Error::operating(format!("topic `{}` cannot be read", self.assignment.topic))
@@ -305,6 +306,9 @@ fn failure(assignment: &Assignment, partition: u32, slot: &Slot, message: &Messa
     let topic = &assignment.topic;
     let offset = slot.position();
     let code = message.error();
+    if code == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+        return assignment.options.lacks(topic, Right::Read);
+    }
     let reason = message.reason().or_else(|| code.map(describe));
     let gone = matches!(
         code,

@@ -1,15 +1,18 @@
-//! Looks out for new partitions of a live topic.
+//! Looks out for new partitions of a live topic, and for the brokers and the topic themselves.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use humantime::format_duration;
 use tracing::{info, warn};
 
 use super::admin::Probe;
 use super::assignment::Assignment;
+use super::options::KafkaOptions;
 use crate::error::{Error, Result};
+use crate::observe::now;
 
 /// How often it looks; a new partition is to be seen within two seconds.
 const EVERY: Duration = Duration::from_secs(1);
@@ -22,7 +25,11 @@ struct Client {
     known: u32,
 }
 
-/// A thread that asks for the number of partitions, until it is dropped.
+/// How often in a row a topic is not found until it is gone.
+const GONE_AFTER: u32 = 3;
+
+/// A thread that asks for the number of partitions, until it is dropped. Where there is no answer
+/// for `--broker-timeout`, or the topic is gone, its readers fail.
 pub(super) struct Scout {
     clients: Arc<Mutex<Vec<Client>>>,
     stop: Arc<AtomicBool>,
@@ -30,17 +37,22 @@ pub(super) struct Scout {
 }
 
 impl Scout {
-    pub(super) fn start(probe: Probe, topic: Arc<str>) -> Result<Self> {
+    /// `grows`: readers are told of new partitions.
+    pub(super) fn start(probe: Probe, topic: Arc<str>, grows: bool) -> Result<Self> {
         let clients = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (theirs, until) = (Arc::clone(&clients), Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("kafka-scout".into())
             .spawn(move || {
+                let mut watch = Watch::new(&topic, &probe.options);
                 while !until.load(Ordering::Acquire) {
                     thread::park_timeout(EVERY);
-                    if let Some(count) = probe.look(&topic, PATIENCE) {
-                        tell(&theirs, &topic, count);
+                    let count = probe.look(&topic, PATIENCE.min(watch.timeout));
+                    match watch.verdict(count, now()) {
+                        Err(why) => fail(&theirs, &why),
+                        Ok(()) if grows => tell(&theirs, &topic, count.unwrap_or(0)),
+                        Ok(()) => {}
                     }
                 }
             })
@@ -70,6 +82,59 @@ impl Drop for Scout {
     }
 }
 
+/// What the answers so far mean.
+struct Watch {
+    topic: Arc<str>,
+    bootstrap: String,
+    timeout: Duration,
+    answered: Instant,
+    absent: u32,
+}
+
+impl Watch {
+    fn new(topic: &Arc<str>, options: &KafkaOptions) -> Self {
+        Self {
+            topic: Arc::clone(topic),
+            bootstrap: options.bootstrap.clone(),
+            timeout: options.broker_timeout,
+            answered: now(),
+            absent: 0,
+        }
+    }
+
+    /// Whether to go on after an answer (`None`: none, 0: no topic) at `now`; if not, why.
+    fn verdict(&mut self, count: Option<u32>, now: Instant) -> Result<(), String> {
+        let Self {
+            topic, bootstrap, ..
+        } = self;
+        match count {
+            None if now.duration_since(self.answered) < self.timeout => return Ok(()),
+            None => {
+                let timeout = format_duration(self.timeout);
+                return Err(format!(
+                    "topic `{topic}`: no answer from Kafka at `{bootstrap}` for {timeout} \
+                     (--broker-timeout)"
+                ));
+            }
+            Some(0) => self.absent += 1,
+            Some(_) => self.absent = 0,
+        }
+        self.answered = now;
+        if self.absent >= GONE_AFTER {
+            return Err(format!("topic `{topic}` at `{bootstrap}` no longer exists"));
+        }
+        Ok(())
+    }
+}
+
+fn fail(clients: &Mutex<Vec<Client>>, why: &str) {
+    let clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
+    let readers = clients
+        .iter()
+        .filter_map(|client| client.assignment.upgrade());
+    readers.for_each(|assignment| assignment.fail(why));
+}
+
 /// Tells every reader that has not heard of `count` partitions; those that fail hear it again.
 fn tell(clients: &Mutex<Vec<Client>>, topic: &str, count: u32) {
     let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,4 +160,29 @@ fn tell(clients: &Mutex<Vec<Client>>, topic: &str, count: u32) {
         }
         true
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_counts_from_the_last_answer_and_absence_in_a_row() {
+        let mut options = KafkaOptions::new("there:1", "job");
+        options.broker_timeout = Duration::from_mins(1);
+        let mut watch = Watch::new(&Arc::from("bids"), &options);
+        let at = |seconds| now() + Duration::from_secs(seconds);
+        assert_eq!(watch.verdict(None, at(50)), Ok(()));
+        assert_eq!(watch.verdict(Some(4), at(55)), Ok(()));
+        assert_eq!(watch.verdict(None, at(110)), Ok(()));
+        let why = watch.verdict(None, at(120)).unwrap_err();
+        for part in ["`bids`", "`there:1`", "for 1m", "--broker-timeout"] {
+            assert!(why.contains(part), "{why}");
+        }
+        for count in [0, 0, 4, 0, 0] {
+            assert_eq!(watch.verdict(Some(count), at(121)), Ok(()));
+        }
+        let why = watch.verdict(Some(0), at(122)).unwrap_err();
+        assert_eq!(why, "topic `bids` at `there:1` no longer exists");
+    }
 }

@@ -1,19 +1,22 @@
 //! A topic as a sink.
 
 use std::ffi::CString;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::admin::{self, TopicLimits};
-use super::client::{Outgoing, Producer};
+use super::admin;
+use super::aside::aside;
+use super::checks;
+use super::client::{Outgoing, Producer, Right};
 use super::context::Context;
+use super::limits::{self, Retention, TopicLimits};
 use super::murmur2;
 use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally};
-use crate::connectors::{Batch, Encoded, Share, Sink, Style, Writer, Written};
+use crate::connectors::{Batch, Created, Encoded, Share, Sink, Style, Writer, Written};
 use crate::error::{Error, Result};
 use crate::time::EventTime;
 
@@ -40,6 +43,7 @@ pub struct KafkaSink {
     options: Arc<KafkaOptions>,
     stamp_at_write: bool,
     outbox: OnceLock<Arc<Outbox>>,
+    retention: OnceLock<Arc<Retention>>,
 }
 
 impl KafkaSink {
@@ -51,6 +55,7 @@ impl KafkaSink {
             options: Arc::new(options),
             stamp_at_write,
             outbox: OnceLock::new(),
+            retention: OnceLock::new(),
         }
     }
 
@@ -60,7 +65,40 @@ impl KafkaSink {
     /// # Errors
     /// When the cluster does not tell.
     pub fn limits(&self) -> Result<TopicLimits> {
-        admin::limits(&self.topic, &self.options)
+        limits::limits(&self.topic, &self.options)
+    }
+
+    /// Makes the producer and learns the topic's partitions.
+    fn connect(&self) -> Result {
+        let base: BaseProducer<Context> = self
+            .options
+            .producer()
+            .create_with_context(Context::default())
+            .map_err(|cause| self.options.refused(&cause))?;
+        let nameless = || Error::usage(format!("`{}` is no name of a topic", self.topic));
+        let topic = CString::new(&*self.topic).map_err(|_| nameless())?;
+        let producer = Producer::new(base, &topic).ok_or_else(nameless)?;
+        // Makes the leaders known too, and starts the request for the producer's id.
+        let client = producer.base.client();
+        let listen = || while producer.serve(Duration::ZERO, |_| {}) {};
+        let count = admin::partitions(client, &self.topic, &self.options, listen);
+        let count = count
+            .map_err(|missing| missing.explain(&self.topic, client.context(), &self.options))?;
+        // The first answer may come by a connection that ends with it, and the request for the id
+        // ends too; the second answer repeats the request, which else is repeated after 500 ms.
+        let _ = client.fetch_metadata(Some(&self.topic), self.options.patience());
+        let timeout = self.options.broker_timeout;
+        let outbox = Outbox::start(producer, &self.topic, count.cast_signed(), timeout)?;
+        self.outbox
+            .set(outbox)
+            .map_err(|_| Error::usage("a sink is prepared once"))
+    }
+
+    fn check_stamps(&self, limits: TopicLimits) -> Result {
+        if self.stamp_at_write {
+            return Ok(());
+        }
+        limits::check_stamps(&self.topic, limits, &self.options)
     }
 }
 
@@ -85,29 +123,33 @@ impl Sink for KafkaSink {
         Style::Records
     }
 
+    fn check(&self, creates: bool) -> Result<String> {
+        let said = checks::check(&self.topic, &self.options, Right::Write, creates)?;
+        self.check_stamps(limits::known_limits(&self.topic, &self.options))?;
+        Ok(said)
+    }
+
+    fn create(&self, partitions: Option<u32>) -> Result<Created> {
+        checks::create(&self.topic, &self.options, partitions)
+    }
+
     fn prepare(&self) -> Result {
         self.options.check()?;
-        let base: BaseProducer<Context> = self
-            .options
-            .producer()
-            .create_with_context(Context::default())
-            .map_err(|cause| self.options.refused(&cause))?;
-        let nameless = || Error::usage(format!("`{}` is no name of a topic", self.topic));
-        let topic = CString::new(&*self.topic).map_err(|_| nameless())?;
-        let producer = Producer::new(base, &topic).ok_or_else(nameless)?;
-        // Makes the leaders known too, and starts the request for the producer's id.
-        let client = producer.base.client();
-        let count = admin::partitions(client, &self.topic, &self.options).map_err(|missing| {
-            while producer.serve(Duration::ZERO, |_| {}) {}
-            missing.explain(&self.topic, client.context(), &self.options)
-        })?;
-        // The first answer may come by a connection that ends with it, and the request for the id
-        // ends too; the second answer repeats the request, which else is repeated after 500 ms.
-        let _ = client.fetch_metadata(Some(&self.topic), self.options.broker_timeout);
-        let outbox = Outbox::start(producer, &self.topic, count.cast_signed())?;
-        self.outbox
-            .set(outbox)
-            .map_err(|_| Error::usage("a sink is prepared once"))
+        // Asked beside, because it takes a connection of its own.
+        let (tell, told) = mpsc::channel();
+        let (topic, options) = (Arc::clone(&self.topic), Arc::clone(&self.options));
+        aside("kafka-limits", move || {
+            // Nobody listens if the sink has failed meanwhile.
+            let _ = tell.send(limits::known_limits(&topic, &options));
+        });
+        self.connect()?;
+        let limits = told.recv_timeout(self.options.patience());
+        let limits = limits.unwrap_or_default();
+        self.check_stamps(limits)?;
+        if let Some(retention) = Retention::of(&self.topic, limits) {
+            let _ = self.retention.set(Arc::new(retention));
+        }
+        Ok(())
     }
 
     fn open(&self, share: Share) -> Result<Box<dyn Writer>> {
@@ -121,7 +163,8 @@ impl Sink for KafkaSink {
             tally,
             stamp_at_write: self.stamp_at_write,
             budget: (share.buffer_bytes as u64).max(1),
-            patience: self.options.broker_timeout,
+            patience: self.options.patience(),
+            retention: self.retention.get().cloned(),
             records: 0,
             bytes: 0,
         }))
@@ -148,6 +191,7 @@ struct KafkaWriter {
     budget: u64,
     /// How long a closing writer waits without any progress.
     patience: Duration,
+    retention: Option<Arc<Retention>>,
     /// Records and bytes handed over.
     records: u64,
     bytes: u64,
@@ -166,15 +210,19 @@ impl KafkaWriter {
             None => (record.partition % partitions.unsigned_abs()).cast_signed(),
         };
         let (from, to) = record.headers;
+        // Zero is the time of writing for librdkafka, and brokers take no stamp before 1970.
+        let timestamp = record
+            .timestamp
+            .map(EventTime::millis)
+            .filter(|millis| *millis > 0 && !self.stamp_at_write);
+        if let (Some(retention), Some(stamp)) = (&self.retention, timestamp) {
+            retention.look(stamp);
+        }
         Outgoing {
             partition,
             key,
             value: batch.value(record),
-            // Zero is the time of writing for librdkafka, and brokers take no stamp before 1970.
-            timestamp: record
-                .timestamp
-                .map(EventTime::millis)
-                .filter(|millis| *millis > 0 && !self.stamp_at_write),
+            timestamp,
             headers: &batch.headers[from as usize..to as usize],
             tag: self.tag,
         }

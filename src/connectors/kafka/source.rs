@@ -4,10 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::admin::Probe;
 use super::assignment::{Assignment, Span};
+use super::checks;
+use super::client::Right;
 use super::options::KafkaOptions;
 use super::reader::KafkaReader;
 use super::scout::Scout;
-use crate::connectors::{Reader, Share, Source, Start};
+use crate::connectors::{Created, Reader, Share, Source, Start};
 use crate::error::{Error, Result};
 
 /// Reads a topic: all of it up to now, if bounded, else for ever.
@@ -33,8 +35,7 @@ pub struct KafkaSource {
 /// What `prepare` found.
 struct Plan {
     spans: Vec<Span>,
-    /// `None`: bounded.
-    scout: Option<Scout>,
+    scout: Scout,
 }
 
 impl std::fmt::Debug for Plan {
@@ -67,6 +68,14 @@ impl Source for KafkaSource {
         self.options.bounded
     }
 
+    fn check(&self, creates: bool) -> Result<String> {
+        checks::check(&self.topic, &self.options, Right::Read, creates)
+    }
+
+    fn create(&self) -> Result<Created> {
+        checks::create(&self.topic, &self.options, None)
+    }
+
     fn prepare(&self) -> Result {
         let probe = Probe::new(&self.options)?;
         let count = probe.partitions(&self.topic)?;
@@ -86,11 +95,7 @@ impl Source for KafkaSource {
                 .map(|start| Span { start, end: None })
                 .collect()
         };
-        let scout = if self.options.bounded {
-            None
-        } else {
-            Some(Scout::start(probe, Arc::clone(&self.topic))?)
-        };
+        let scout = Scout::start(probe, Arc::clone(&self.topic), !self.options.bounded)?;
         let plan = Plan { spans, scout };
         self.plan
             .set(plan)
@@ -110,12 +115,8 @@ impl Source for KafkaSource {
             .collect();
         let assignment = Arc::new(Assignment::new(&self.topic, &self.options, share));
         let reader = KafkaReader::open(Arc::clone(&assignment), &spans)?;
-        if let Some(scout) = &plan.scout {
-            scout.watch_for(
-                &assignment,
-                u32::try_from(plan.spans.len()).unwrap_or(u32::MAX),
-            );
-        }
+        let known = u32::try_from(plan.spans.len()).unwrap_or(u32::MAX);
+        plan.scout.watch_for(&assignment, known);
         Ok(Box::new(reader))
     }
 }

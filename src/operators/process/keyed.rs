@@ -2,7 +2,6 @@
 //! and timers.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +10,7 @@ use crate::event::{Event, Position};
 use crate::operators::ByEpoch;
 use crate::operators::by_epoch::ROOM;
 use crate::operators::letters::OrLetter;
-use crate::state::{Calendar, Table, TimeQueue, codec, slot, stable_hash};
+use crate::state::{Calendar, Size, Table, TimeQueue, codec, slot, stable_hash};
 use crate::stream::Shared;
 use crate::time::{EventTime, Progress, millis};
 
@@ -49,7 +48,6 @@ pub(super) struct Keyed<P: Process> {
     default: Vec<u8>,
     cursor: usize,
     taken: usize,
-    told: i64,
 }
 
 type Out<P> = OrLetter<Event<<P as Process>::Out>>;
@@ -79,7 +77,6 @@ impl<P: Process> Keyed<P> {
             default,
             cursor: 0,
             taken: 0,
-            told: 0,
         }
     }
 
@@ -201,14 +198,6 @@ impl<P: Process> Keyed<P> {
     pub(super) fn sizes(&self) -> (usize, usize) {
         (self.kept.len(), self.calendar.len())
     }
-
-    fn tell(&mut self) {
-        let due = self.due.capacity() * size_of::<Event<P::In>>();
-        let bytes = self.held.bytes() + due + self.kept.bytes() + self.calendar.bytes();
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let change = bytes - std::mem::replace(&mut self.told, bytes);
-        self.shared.count().state_bytes.fetch_add(change, Relaxed);
-    }
 }
 
 /// When a key is forgotten of which nothing comes after `time`; [`EventTime::END`]: never.
@@ -225,6 +214,15 @@ impl<P: Process> ByEpoch for Keyed<P> {
         records.drain(..).for_each(|event| self.held.push(event));
     }
 
+    fn size(&self) -> Size {
+        let due = self.due.capacity() * size_of::<Event<P::In>>();
+        let beside = Size {
+            entries: 0,
+            bytes: due + self.calendar.bytes(),
+        };
+        self.held.size() + self.kept.size() + beside
+    }
+
     fn advance(&mut self, progress: Progress, room: usize, out: &mut Vec<Out<P>>) -> bool {
         let horizon = progress.horizon;
         for _ in 0..room {
@@ -236,7 +234,6 @@ impl<P: Process> ByEpoch for Keyed<P> {
             match (event, timer) {
                 (None, None) => {
                     self.forget(horizon);
-                    self.tell();
                     return false;
                 }
                 (Some(event), Some(timer)) if timer < event => self.timer(progress, out),

@@ -342,6 +342,7 @@ fn alone() -> Rc<Shared> {
         control: Arc::default(),
         metrics: Arc::new(Metrics::new(1)),
         board: Arc::default(),
+        budget: Arc::default(),
         pressure: Pressure::with_limit(usize::MAX),
         plugs: Rc::new(()),
         round_trip: false,

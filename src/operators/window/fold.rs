@@ -11,7 +11,7 @@ use super::{Aggregate, Windowed};
 use crate::event::{Event, Position};
 use crate::observe::Metrics;
 use crate::operators::ByEpoch;
-use crate::state::{Hint, State, Table, stable_hash};
+use crate::state::{Hint, Size, State, Table, stable_hash};
 use crate::time::{EventTime, Progress, Tumbling, Window};
 
 type Open<K, Acc> = Table<K, Acc>;
@@ -27,7 +27,7 @@ pub(super) struct FoldWindows<K, T, A: Aggregate<T>> {
     firing: Option<(Window, crate::state::Drain<K, A::Acc>)>,
     metrics: Arc<Metrics>,
     worker: usize,
-    told: (i64, i64),
+    told: i64,
 }
 
 /// Shares that are looked up before the first of them is added.
@@ -53,7 +53,7 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
             firing: None,
             metrics: Arc::clone(metrics),
             worker,
-            told: (0, 0),
+            told: 0,
         }
     }
 
@@ -95,15 +95,11 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
     }
 
     fn tell(&mut self) {
-        let tables = || self.open.values();
-        let entries: usize = tables().map(Table::len).sum();
-        let bytes: usize = tables().map(Table::bytes).sum();
-        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let now = (signed(entries), signed(bytes));
-        let before = std::mem::replace(&mut self.told, now);
+        let entries: usize = self.open.values().map(Table::len).sum();
+        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        let change = entries - std::mem::replace(&mut self.told, entries);
         let metrics = self.metrics.worker(self.worker);
-        metrics.windows_open.fetch_add(now.0 - before.0, Relaxed);
-        metrics.state_bytes.fetch_add(now.1 - before.1, Relaxed);
+        metrics.windows_open.fetch_add(change, Relaxed);
         let next_end = self
             .open
             .keys()
@@ -168,6 +164,11 @@ where
             }
             self.firing = None;
         }
+    }
+
+    fn size(&self) -> Size {
+        let open: Size = self.open.values().map(Table::size).sum();
+        open + self.recent.1.size()
     }
 }
 

@@ -111,7 +111,7 @@ fn a_close_without_a_broker_says_so_and_a_drop_does_not_hang() {
     let start = now();
     let error = writer.close().unwrap_err();
     eprintln!("{error} ({:?})", start.elapsed());
-    assert!(error.to_string().contains("1 of 1 records"), "{error}");
+    assert!(error.to_string().contains("1 records"), "{error}");
     assert!(error.to_string().contains(&topic), "{error}");
     assert!(start.elapsed() < Duration::from_secs(4));
     let start = now();

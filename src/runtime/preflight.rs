@@ -1,0 +1,60 @@
+//! What is looked at before a run, and what is made for it: `--check`, `--create-topics`.
+
+use std::thread::{self, ScopedJoinHandle};
+
+use super::Plan;
+use crate::connectors::Created;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One thing that was looked at, and what was found.
+pub(crate) struct Finding {
+    pub(crate) what: String,
+    pub(crate) found: Result<String>,
+}
+
+/// Looks at everything that `plan` needs, without any effect. All of it, even if some is amiss.
+pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
+    let creates = plan.create_topics;
+    // At the same time: a cluster that does not answer is waited for once.
+    thread::scope(|scope| {
+        let sources = plan.source_names.iter().zip(&plan.sources);
+        let sources = sources.map(|(name, source)| {
+            let what = format!("source {name}: {}", source.describe());
+            (what, scope.spawn(move || source.check(creates)))
+        });
+        let sinks = plan.sink_names.iter().zip(&plan.sinks);
+        let sinks = sinks.map(|(name, sink)| {
+            let what = format!("sink {name}: {}", sink.describe());
+            (what, scope.spawn(move || sink.check(creates)))
+        });
+        let looking: Vec<_> = sources.chain(sinks).collect();
+        let finding = |(what, look): (String, ScopedJoinHandle<'_, Result<String>>)| {
+            let panicked = |_| Err(Error::new(ErrorKind::Panic, "the check panicked"));
+            let found = look.join().unwrap_or_else(panicked);
+            Finding { what, found }
+        };
+        looking.into_iter().map(finding).collect()
+    })
+}
+
+/// Creates what `plan` needs and is missing; a line for each thing that was made. A sink gets as
+/// many partitions as the source with the most has.
+///
+/// # Errors
+/// Names what cannot be created.
+pub(crate) fn create(plan: &Plan) -> Result<Vec<String>> {
+    let mut said = Vec::new();
+    if !plan.create_topics {
+        return Ok(said);
+    }
+    let mut most = None;
+    for source in &plan.sources {
+        let Created { partitions, made } = source.create()?;
+        most = most.max(partitions);
+        said.extend(made);
+    }
+    for sink in &plan.sinks {
+        said.extend(sink.create(most)?.made);
+    }
+    Ok(said)
+}

@@ -1,0 +1,282 @@
+//! A job on a Kafka that is not as it should be: the development broker, and, by
+//! `scripts/test-kafka`, a real one.
+//!
+//! Caught here: a topic that is missing, is created wrongly, or is gone meanwhile; limits of a
+//! topic that are found out by losing records; a broker that dies and is not waited for, or is
+//! waited for for ever.
+
+#![cfg(all(feature = "kafka", feature = "dev-broker"))]
+#![allow(clippy::unwrap_used, reason = "tests may fail")]
+
+mod program;
+mod topics;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use program::{Ended, Running, bid, program, run};
+use tempfile::tempdir;
+use topics::Topics;
+
+/// Names of a job's topics, none of which exists yet: source, results, late, dead.
+fn names() -> [String; 4] {
+    ["bids", "stats", "late", "dead"].map(Topics::fresh)
+}
+
+/// The arguments that bind them.
+fn bound(topics: &Topics, names: &[String; 4]) -> Vec<String> {
+    let [source, stats, late, dead] = names;
+    let mut arguments = vec!["--bootstrap".to_owned(), topics.bootstrap().to_owned()];
+    arguments.extend(["--source".to_owned(), format!("bids=kafka:{source}")]);
+    for (port, topic) in [("stats", stats), ("late", late), ("dead", dead)] {
+        arguments.extend(["--sink".to_owned(), format!("{port}=kafka:{topic}")]);
+    }
+    arguments
+}
+
+fn with(arguments: &[String], more: &[&str]) -> Ended {
+    let arguments = arguments
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied());
+    let folder = tempdir().unwrap();
+    run("bid_stats", folder.path(), &arguments.collect::<Vec<_>>())
+}
+
+fn started(arguments: &[String], more: &[&str]) -> Running {
+    let arguments = arguments
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied());
+    let arguments: Vec<_> = arguments.collect();
+    Running::start(&mut program("bid_stats", Path::new("."), &arguments))
+}
+
+/// Bids of one auction at these seconds, to partition 0.
+fn fill(topics: &Topics, topic: &str, seconds: &[i64]) {
+    let bids = seconds.iter().map(|second| bid(1, 2, second * 1_000));
+    let bids: Vec<_> = bids.collect();
+    let records = bids
+        .iter()
+        .map(|bid| (None, None, Some(bid.trim_end().as_bytes())));
+    topics.fill(topic, 0, records);
+}
+
+fn kafka(verb: &str) {
+    let done = Command::new("scripts/kafka").arg(verb).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{verb}: {said}");
+}
+
+#[test]
+fn missing_topics_are_named_and_created_when_asked_for() {
+    let (topics, names) = (Topics::new(), names());
+    let arguments = bound(&topics, &names);
+    let refused = with(&arguments, &["--bounded"]);
+    assert_eq!(refused.code, 2, "{}", refused.said());
+    let command = format!("--create --topic {} --partitions", names[0]);
+    assert!(refused.said().contains(&command), "{}", refused.said());
+    let checked = with(&arguments, &["--check"]);
+    assert_eq!(checked.code, 2, "{}", checked.said());
+    for name in &names {
+        let no = |line: &&String| line.starts_with("no  ") && line.contains(&**name);
+        assert_eq!(
+            checked.out.iter().filter(no).count(),
+            1,
+            "{:?}",
+            checked.out
+        );
+    }
+    let checked = with(&arguments, &["--check", "--create-topics"]);
+    assert_eq!(checked.code, 0, "{}", checked.said());
+    assert_eq!(topics.partitions(&names[0]), 0, "a check creates nothing");
+
+    topics.create(&names[0], 3);
+    fill(&topics, &names[0], &[1, 2, 30]);
+    let ended = with(&arguments, &["--bounded", "--create-topics"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    for name in &names[1..] {
+        assert_eq!(topics.partitions(name), 3, "{name}");
+        let line =
+            format!("created topic `{name}` with 3 partitions (as many as the sources have)");
+        assert!(ended.err.contains(&line), "{}", ended.said());
+    }
+    assert_eq!(topics.read(&names[1]).len(), 2);
+    let checked = with(&arguments, &["--check"]);
+    assert_eq!(checked.code, 0, "{:?}", checked.out);
+    // The development broker tells no rights.
+    let rights = if topics::is_real() {
+        "right "
+    } else {
+        "rights "
+    };
+    let told = format!("3 partitions, {rights}");
+    let right = checked.out.iter().filter(|line| line.contains(&told));
+    assert_eq!(right.count(), 4, "{:?}", checked.out);
+}
+
+#[test]
+fn limits_of_result_topics_are_known_before_they_bite() {
+    let (topics, names) = (Topics::new(), names());
+    topics.create(&names[0], 1);
+    fill(&topics, &names[0], &[1, 2, 30]);
+    let hour = ("retention.ms", "3600000");
+    let minute = ("message.timestamp.after.max.ms", "60000");
+    topics.create_with(&names[1], 1, &[minute, hour]);
+    names[2..].iter().for_each(|name| topics.create(name, 1));
+    let arguments = bound(&topics, &names);
+    for more in ["--bounded", "--check"] {
+        let refused = with(&arguments, &[more]);
+        let said = refused.said();
+        assert_eq!(refused.code, 2, "{said}");
+        for part in [&*names[1], "up to 1m ahead", "--max-ahead is 10m"] {
+            assert!(said.contains(part), "`{part}` in: {said}");
+        }
+    }
+    let ended = with(&arguments, &["--bounded", "--max-ahead", "1m"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let old = ended
+        .err
+        .iter()
+        .filter(|line| line.contains("retention.ms"));
+    let old: Vec<_> = old.collect();
+    assert_eq!(old.len(), 1, "{}", ended.said());
+    assert!(
+        old[0].contains(&names[1]) && old[0].contains("WARN"),
+        "{}",
+        old[0]
+    );
+    let stats = format!("stats=kafka:{}?timestamp=write", names[1]);
+    let mut arguments = arguments;
+    let place = arguments
+        .iter()
+        .position(|argument| argument.starts_with("stats="));
+    arguments[place.unwrap()] = stats;
+    let ended = with(&arguments, &["--bounded"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(!ended.said().contains("retention.ms"), "{}", ended.said());
+}
+
+#[test]
+fn a_record_that_is_too_large_for_its_topic_ends_the_run_and_names_it() {
+    let (topics, names) = (Topics::new(), names());
+    names[..3].iter().for_each(|name| topics.create(name, 1));
+    topics.create_with(&names[3], 1, &[("max.message.bytes", "2000")]);
+    let large = format!("{{\"auction\":\"{}\"}}", "x".repeat(5_000));
+    topics.fill(
+        &names[0],
+        0,
+        [(None, None, Some(large.as_bytes()))].into_iter(),
+    );
+    let ended = with(&bound(&topics, &names), &["--bounded"]);
+    let said = ended.said();
+    assert_eq!(ended.code, 1, "{said}");
+    let error = ended
+        .err
+        .iter()
+        .find(|line| line.starts_with("error: "))
+        .unwrap();
+    assert!(error.contains(&format!("`{}[0]`", names[3])), "{error}");
+    assert!(error.contains("too large"), "{error}");
+}
+
+#[test]
+fn a_topic_that_is_deleted_meanwhile_ends_the_run_and_is_named() {
+    let (topics, names) = (Topics::new(), names());
+    for name in &names {
+        topics.create(name, 1);
+    }
+    let mut from = started(&reading(&topics, &names[0]), &[]);
+    fill(&topics, &names[0], &[1, 30]);
+    from.next_out();
+    topics.delete(&names[0]);
+    let ended = from.ended_with_open_input();
+    assert_eq!(ended.code, 1, "{}", ended.said());
+    let error = ended.err.last().unwrap();
+    assert!(
+        error.starts_with("error: ") && error.contains(&names[0]),
+        "{error}"
+    );
+
+    let mut into = started(&writing(&topics, &names[1]), &[]);
+    into.write(&(bid(1, 2, 1_000) + &bid(1, 2, 30_000)));
+    while topics.read(&names[1]).is_empty() {}
+    topics.delete(&names[1]);
+    into.write(&bid(1, 2, 60_000));
+    let ended = into.ended_with_open_input();
+    assert_eq!(ended.code, 1, "{}", ended.said());
+    let error = ended.err.last().unwrap();
+    assert!(
+        error.starts_with("error: ") && error.contains(&names[1]),
+        "{error}"
+    );
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+/// From a topic to standard output.
+fn reading(topics: &Topics, topic: &str) -> Vec<String> {
+    let bootstrap = topics.bootstrap();
+    words(&format!(
+        "--bootstrap {bootstrap} --source bids=kafka:{topic} --sink stats=- --sink late=null: \
+         --sink dead=null:"
+    ))
+}
+
+/// From standard input to a topic.
+fn writing(topics: &Topics, topic: &str) -> Vec<String> {
+    let bootstrap = topics.bootstrap();
+    words(&format!(
+        "--bootstrap {bootstrap} --source bids=- --sink stats=kafka:{topic} --sink late=null: \
+         --sink dead=null:"
+    ))
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "measures how long a job waits")]
+    Instant::now()
+}
+
+#[test]
+#[ignore = "needs a Kafka that may be killed: scripts/test-kafka"]
+fn a_broker_that_dies_is_waited_for_until_the_timeout() {
+    let (topics, names) = (Topics::new(), names());
+    for name in &names {
+        topics.create(name, 1);
+    }
+    fill(&topics, &names[0], &[1, 30]);
+    let patient = reading(&topics, &names[0]);
+    let mut patient = started(&patient, &[]);
+    let hasty = ["--broker-timeout", "3s"];
+    let mut from = started(&reading(&topics, &names[0]), &hasty);
+    let mut into = started(&writing(&topics, &names[1]), &hasty);
+    patient.next_out();
+    from.next_out();
+    into.write(&(bid(1, 2, 1_000) + &bid(1, 2, 30_000)));
+    while topics.read(&names[1]).is_empty() {}
+    kafka("kill");
+    let start = now();
+    into.write(&bid(1, 2, 60_000));
+    for (running, topic) in [(from, &names[0]), (into, &names[1])] {
+        let ended = running.ended_with_open_input();
+        assert_eq!(ended.code, 1, "{}", ended.said());
+        let error = ended.err.last().unwrap();
+        for part in ["error: ", "--broker-timeout", topic] {
+            assert!(error.contains(part), "`{part}` in: {error}");
+        }
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        start.elapsed()
+    );
+    kafka("up");
+    fill(&topics, &names[0], &[60]);
+    assert!(patient.next_out().contains("\"window_start\":30000"));
+    patient.signal("TERM");
+    let ended = patient.ended_with_open_input();
+    assert_eq!(ended.code, 0, "{}", ended.said());
+}
