@@ -118,8 +118,8 @@ const MISTYPED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "anabranch",
-        &["demo", "--worker", "2"],
-        "(did you mean `--workers`?)",
+        &["demo", "--rat", "2"],
+        "(did you mean `--rate`?)",
     ),
     ("bid_stats", &["--zzz"], "unknown flag `--zzz`"),
     ("bid_stats", &["--workers"], "--workers: a value is missing"),

@@ -2,6 +2,7 @@
 //! process is owned: a library never exits, prints or installs hooks.
 
 mod args;
+mod attached;
 mod config;
 mod console;
 #[doc(hidden)]
@@ -30,6 +31,8 @@ use crate::runtime::{Finding, Plan, Run, Settings, run as run_plan};
 use crate::stream::Control;
 use args::{Arguments, Command};
 use config::Stop;
+
+pub use attached::{PartitionState, Status, run_attached};
 pub use console::say;
 
 /// Runs `job` as the arguments of this process say, and says how it ended.
@@ -157,7 +160,7 @@ fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
             say(&made);
         }
     }
-    let summary = watched(job.name(), plan, !quiet, arguments.http.as_deref())?;
+    let summary = shown(job.name(), plan, !quiet, arguments.http.as_deref())?;
     if !quiet {
         say(&summary.to_string());
     }
@@ -194,8 +197,8 @@ fn check(plan: &Plan, http: Option<&str>) -> Result {
     verdict
 }
 
-/// Runs a plan with signals and progress.
-fn watched(job: &str, plan: Plan, talks: bool, http: Option<&str>) -> Result<Summary> {
+/// Runs a plan, with what is to be seen of it meanwhile.
+fn shown(job: &str, plan: Plan, talks: bool, http: Option<&str>) -> Result<Summary> {
     let handle = Run::new(&plan);
     let http = http.map(|address| http::Http::start(address, job, &handle));
     let http = http.transpose()?;
@@ -205,12 +208,17 @@ fn watched(job: &str, plan: Plan, talks: bool, http: Option<&str>) -> Result<Sum
             "http: /metrics /livez /readyz at http://{address}"
         ));
     }
-    install_panic_hook();
-    end_on_signals(Arc::clone(&handle.control));
     let progress = talks.then(|| progress::Progress::start(&handle));
-    let outcome = run_plan(plan, &handle);
+    let outcome = watched(plan, &handle);
     drop(progress);
     outcome
+}
+
+/// Runs a plan, ended by signals.
+fn watched(plan: crate::runtime::Plan, handle: &Run) -> Result<Summary> {
+    install_panic_hook();
+    end_on_signals(Arc::clone(&handle.control));
+    run_plan(plan, handle)
 }
 
 /// A panic leaves state that nobody can vouch for: the process ends, and a restart recovers.
@@ -251,20 +259,6 @@ fn init_log(arguments: &args::RunArguments) {
     let filter =
         EnvFilter::try_new(arguments.log_level()).unwrap_or_else(|_| EnvFilter::new("warn"));
     console::init_log(filter);
-}
-
-/// Runs `job` with settings of one's own, and says how it ended: for programs around a job.
-pub fn run_settings(job: &Job, settings: &Settings) -> ExitCode {
-    let summary = job
-        .plan(settings)
-        .and_then(|plan| watched(job.name(), plan, false, None));
-    match summary {
-        Ok(summary) => {
-            say(&summary.to_string());
-            ExitCode::SUCCESS
-        }
-        Err(error) => end(&error),
-    }
 }
 
 fn out(text: &str) -> Result {

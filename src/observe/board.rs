@@ -58,13 +58,14 @@ impl SourceStatus {
         doors.sum()
     }
 
-    /// All its partitions.
+    /// All its partitions, by number.
     pub(crate) fn partitions(&self) -> Vec<PartitionStatus> {
-        let all = self
-            .doors
-            .iter()
-            .flat_map(|door| door.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        all.collect()
+        let doors = self.doors.iter();
+        let mut all: Vec<_> = doors
+            .flat_map(|door| door.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect();
+        all.sort_by_key(|status| status.partition);
+        all
     }
 
     /// The partition that holds the watermark: it is read, and is furthest behind.

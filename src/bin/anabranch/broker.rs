@@ -12,8 +12,7 @@ use signal_hook::iterator::Signals;
 /// What `broker` can be told.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
-    anabranch broker --listen 127.0.0.1:9092 --topic events:4 --topic user-activity:4\n\n\
-    The address stands on stdout, for scripts. Topics can also be created by any Kafka client.")]
+    anabranch broker --listen 127.0.0.1:9092 --topic events:4 --topic user-activity:4")]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]

@@ -1,7 +1,7 @@
 //! `anabranch digest`: one number for the records of a file, a folder or a topic, whatever their
 //! order and their spelling.
 //!
-//! The digest is the SHA-256 of the records in canonical form ([`json::canonical`]), sorted by
+//! The digest is the SHA-256 of the records in canonical form (`event::json::canonical`), sorted by
 //! their bytes, each followed by a newline. For records without escapes and fractions it is what
 //! `jq -cS . | LC_ALL=C sort | sha256sum` says. What is no JSON counts as its own bytes, a null
 //! value (a tombstone) as `null`.
