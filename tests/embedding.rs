@@ -372,21 +372,18 @@ fn a_feed_of_another_type_or_job_is_refused() -> Result {
     let said = "port `in` holds Unwritten, and what is bound to it gives String";
     assert_eq!(error.to_string(), said);
 
-    let (_feed, source) = embedded::source::<Unwritten>(1);
-    let job = copy()
-        .bind_source("in", source)
-        .bind_sink("out", NullSink::new());
-    let first = job.clone().start(settings(1))?;
-    let taken = |job: &Job| job.clone().start(settings(1)).map(|job| job.join());
-    // The first one opens it on its own threads.
-    let began = now();
-    let error = loop {
-        match taken(&job)? {
-            Err(error) if error.to_string().contains("source") => break error,
-            other => assert!(began.elapsed() < LONG, "{other:?}"),
-        }
-    };
+    let (feed, source) = embedded::source::<Unwritten>(1);
+    let (sink, mut results) = embedded::sink::<Unwritten>(1);
+    let job = copy().bind_source("in", source);
+    let first = job.clone().bind_sink("out", sink).start(settings(1))?;
+    // A job opens its sources on its own threads: what came through says that it has.
+    feed.blocking_send(Unwritten { key: 1, at: 1 })
+        .expect("the job takes it");
+    assert!(results.blocking_recv().is_some());
+    let second = job.bind_sink("out", NullSink::new()).start(settings(1))?;
+    let error = second.join().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    assert!(error.to_string().contains("source"), "{error}");
     drop(first.blocking_stop());
     Ok(())
 }
