@@ -3,7 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::client::DEADLINE;
+use super::client::{DEADLINE, now};
+
+/// `CONCURRENT_TRANSACTIONS`.
+const STILL_SETTLING: i16 = 51;
 
 const HEADER: usize = 61;
 
@@ -121,7 +124,18 @@ impl Raw {
     }
 
     /// The error of ending a transaction.
+    /// While the one before is still being settled, Kafka says so, and is asked again.
     pub(crate) fn end(&mut self, id: &str, producer: (i64, i16), commit: bool) -> i16 {
+        let began = now();
+        loop {
+            match self.try_end(id, producer, commit) {
+                STILL_SETTLING => assert!(began.elapsed() < DEADLINE, "`{id}` is never settled"),
+                code => return code,
+            }
+        }
+    }
+
+    fn try_end(&mut self, id: &str, producer: (i64, i16), commit: bool) -> i16 {
         let mut body = Vec::new();
         string(&mut body, id);
         body.extend(producer.0.to_be_bytes());
