@@ -158,8 +158,8 @@ const BEGIN: &str = "<!-- help: from here on written by `BLESS=1 cargo test --te
 
 #[test]
 fn the_documentation_quotes_every_help() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/running.md");
-    let text = fs::read_to_string(&path).unwrap();
+    let path = Path::new("docs/running.md");
+    let text = fs::read_to_string(path).unwrap();
     let (own, quoted) = text.split_once(BEGIN).expect("where the helps begin");
     let mut lines = Vec::new();
     for (name, help) in ["bid_stats", "anabranch"].into_iter().flat_map(all) {
@@ -173,7 +173,7 @@ fn the_documentation_quotes_every_help() {
     }
     let expected = lines.join("\n") + "\n";
     if std::env::var_os("BLESS").is_some() {
-        fs::write(&path, format!("{own}{BEGIN}{expected}")).unwrap();
+        fs::write(path, format!("{own}{BEGIN}{expected}")).unwrap();
     } else {
         let hint = "docs/running.md is not what --help says: BLESS=1 cargo test --test help";
         assert!(quoted == expected, "{hint}");

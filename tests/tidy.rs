@@ -560,14 +560,12 @@ fn each_file(root: &Path, folder: &str, visit: &mut impl FnMut(&str, &str)) {
 fn the_tree_is_tidy() {
     let (mut found, mut seen) = (Vec::new(), Vec::new());
     for folder in FOLDERS {
-        each_file(
-            Path::new(env!("CARGO_MANIFEST_DIR")),
-            folder,
-            &mut |path, text| {
-                found.extend(check(path, text));
-                seen.push(path.to_owned());
-            },
-        );
+        // Cargo runs tests in the package's folder. A path that is compiled in would be that of
+        // another clone where clones share what was built.
+        each_file(Path::new("."), folder, &mut |path, text| {
+            found.extend(check(path, text));
+            seen.push(path.to_owned());
+        });
     }
     assert!(
         seen.contains(&"tests/tidy.rs".to_owned()),

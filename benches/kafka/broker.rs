@@ -42,7 +42,7 @@ fn free_port() -> u16 {
 }
 
 fn script(port: u16, command: &str) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
+    let script = Path::new("scripts/kafka");
     let output = Command::new(script)
         .arg(command)
         .env("KAFKA_PORT", port.to_string())

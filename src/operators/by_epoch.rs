@@ -109,7 +109,7 @@ impl<L: ByEpoch> Epochs<L> {
         frontiers: [&MutableAntichain<Epoch>; 2],
         mut give: impl FnMut(&Capability<Epoch>, &mut Vec<L::Out>),
     ) -> Turn {
-        self.held.changes += std::mem::take(&mut self.work);
+        self.work = 0;
         while let Some((&epoch, stash)) = self.open.first_key_value() {
             // Applying it while an earlier one may still come would make the state no cut.
             if frontiers.iter().any(|frontier| frontier.less_than(&epoch)) {
@@ -142,13 +142,12 @@ impl<L: ByEpoch> Epochs<L> {
             entries,
             changes,
         } = &mut self.held;
-        let changed = *changes + self.work;
-        if changed == 0 || changed < *entries / 8 {
+        if *changes == 0 || *changes < *entries / 8 {
             return;
         }
         let size = self.logic.size();
         told.set(size.entries, size.bytes);
-        (*entries, *changes, self.work) = (size.entries, 0, 0);
+        (*entries, *changes) = (size.entries, 0);
         let Shared { metrics, board, .. } = &*self.shared;
         if let Err(error) = self.shared.budget.check(metrics, board) {
             self.shared.control.fail(error);
@@ -159,6 +158,7 @@ impl<L: ByEpoch> Epochs<L> {
         let stash = self.open.get_mut(&epoch).expect("the epoch is open");
         while let Some(mut records) = stash.batches.pop_front() {
             self.work += records.len();
+            self.held.changes += records.len();
             if self.shared.round_trip {
                 records = records.iter().map(through_codec).collect();
             }
@@ -183,7 +183,9 @@ impl<L: ByEpoch> Epochs<L> {
             }
             let more = self.logic.advance(self.now, ROOM, &mut self.out);
             // What has more to do has done a room's worth, if only of events that led to nothing.
-            self.work += if more { ROOM } else { self.out.len() };
+            let done = if more { ROOM } else { self.out.len() };
+            self.work += done;
+            self.held.changes += done;
             if !self.out.is_empty() {
                 give(&mut self.out);
                 self.out.clear();

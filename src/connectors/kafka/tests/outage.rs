@@ -10,7 +10,7 @@ use crate::connectors::kafka::KafkaSink;
 use crate::connectors::{Batch, Sink, Written};
 
 pub(super) fn broker(verb: &str) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka");
+    let script = "scripts/kafka";
     let done = Command::new(script).arg(verb).output().unwrap();
     assert!(
         done.status.success(),
