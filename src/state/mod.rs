@@ -9,6 +9,8 @@
 mod calendar;
 pub(crate) mod codec;
 #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
+pub(crate) mod disk;
+#[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
 pub(crate) mod frame;
 mod hash;
 mod index;

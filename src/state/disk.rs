@@ -1,0 +1,240 @@
+//! The disk, as checkpoints see it: files that are written once, from the beginning to the end.
+//!
+//! What was written may be lost until it is synced, and so may a name until its folder is synced.
+//! All calls may block for seconds: none belongs on a worker's thread.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// The name of the file that [`lock`] locks.
+pub(crate) const LOCK: &str = "lock";
+
+/// The files that checkpoints are made of. Behind a trait, so that tests can lose what was not
+/// synced.
+pub(crate) trait Disk: Send + Sync + fmt::Debug {
+    /// A new file, which must not exist yet.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// The whole file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The first `len` bytes of a file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if it has fewer.
+    fn read_prefix(&self, path: &Path, len: u64) -> io::Result<Vec<u8>>;
+    /// Bytes in a file.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// The names in a folder, sorted.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+    /// A new folder, which must not exist yet.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+    /// Returns when the names in a folder, and that others are gone, are on the disk.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file or folder another name. A file that has it is replaced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder, which must be empty.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file that is being written.
+///
+/// After an error nothing is known of what was appended since the last sync, and a sync that
+/// succeeds later says nothing of it: the system tells once that it could not write. Such a file
+/// is to be given up.
+pub(crate) trait DiskFile: Send + fmt::Debug {
+    /// Appends all of `bytes`.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when what was appended is on the disk; the file's name is not.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The disk of this machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        // One allocation of the file's length, and reads as large as the system takes them.
+        fs::read(path)
+    }
+
+    fn read_prefix(&self, path: &Path, len: u64) -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        // Asked first: `len` may be nonsense, and is reserved.
+        let has = file.metadata()?.len();
+        let too_short = |has| {
+            let what = format!("{has} of {len} bytes are there");
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, what))
+        };
+        if has < len {
+            return too_short(has);
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX))?;
+        match file.take(len).read_to_end(&mut bytes)? as u64 {
+            read if read < len => too_short(read),
+            _ => Ok(bytes),
+        }
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        let found = fs::metadata(path)?;
+        if found.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(found.len())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            // Names here are our own: one that is no text is somebody else's, as is any other that
+            // is not known.
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+}
+
+impl DiskFile for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        // The length is synced with the bytes; times of access and change need not be.
+        self.sync_data()
+    }
+}
+
+/// A folder that is this process's alone, as long as this lives.
+#[derive(Debug)]
+#[must_use = "the lock is given back when it is dropped"]
+pub(crate) struct Lock {
+    /// Open, and so locked: the system gives the lock back when the process ends, however it ends.
+    _file: File,
+}
+
+/// Locks `folder`, and writes into its file [`LOCK`] who holds it: one line, for the loser to read.
+/// `None` if it is locked already, by another process or by this one.
+///
+/// The file stays when the lock is given back: a process that waits to lock a file that is gone
+/// would share the folder with one that locks a new file.
+///
+/// # Errors
+/// What the system says, which includes a file system that knows no locks.
+pub(crate) fn lock(folder: &Path, who: &str) -> io::Result<Option<Lock>> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(folder.join(LOCK))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(cause)) => return Err(cause),
+        Ok(()) => {}
+    }
+    // What the last holder wrote goes only now: until here it may have been alive.
+    file.set_len(0)?;
+    file.write_all(format!("{who}\n").as_bytes())?;
+    Ok(Some(Lock { _file: file }))
+}
+
+/// Who holds the lock of `folder`, or was the last to hold it; `None` if nobody did, or while the
+/// holder is still writing its name.
+pub(crate) fn lock_holder(folder: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(folder.join(LOCK)) {
+        Ok(text) => Ok(text.strip_suffix('\n').map(str::to_owned)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = RealDisk.create(&path).unwrap();
+        file.append(b"some ").unwrap();
+        file.append(b"bytes").unwrap();
+        file.sync().unwrap();
+        RealDisk.sync_folder(folder.path()).unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap(), b"some bytes");
+        assert_eq!(RealDisk.read_prefix(&path, 4).unwrap(), b"some");
+        assert_eq!(RealDisk.len(&path).unwrap(), 10);
+        for too_long in [11, u64::MAX] {
+            let error = RealDisk.read_prefix(&path, too_long).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            let said = format!("10 of {too_long} bytes are there");
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn what_is_read_takes_its_length_of_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let length = 3_000_001;
+        RealDisk
+            .create(&path)
+            .unwrap()
+            .append(&vec![7; length])
+            .unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap().capacity(), length);
+        let prefix = RealDisk.read_prefix(&path, 2_000_001).unwrap();
+        assert_eq!((prefix.len(), prefix.capacity()), (2_000_001, 2_000_001));
+    }
+
+    #[test]
+    fn a_folder_has_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        assert_eq!(lock_holder(folder).unwrap(), None);
+        let first = lock(folder, "process 11, started at 1700000000000").unwrap();
+        assert!(first.is_some());
+        assert!(lock(folder, "process 7").unwrap().is_none());
+        let holder = || lock_holder(folder).unwrap().unwrap();
+        assert_eq!(holder(), "process 11, started at 1700000000000");
+        drop(first);
+        // A shorter text leaves nothing of the longer one.
+        let second = lock(folder, "process 7").unwrap();
+        assert!(second.is_some());
+        assert_eq!(holder(), "process 7");
+    }
+}
