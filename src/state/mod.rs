@@ -14,6 +14,8 @@ pub(crate) mod disk;
 pub(crate) mod frame;
 mod hash;
 mod index;
+#[cfg(test)]
+pub(crate) mod lossy;
 mod size;
 mod table;
 mod time_queue;
