@@ -11,6 +11,8 @@ pub(crate) mod codec;
 #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
 pub(crate) mod disk;
 #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
+pub(crate) mod durable;
+#[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
 pub(crate) mod frame;
 mod hash;
 mod index;
