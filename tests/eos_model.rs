@@ -48,6 +48,8 @@ use search::{Path, search};
 use steps::{Deed, Flaw, Harm, Step};
 use world::World;
 
+const PAGE: &str = include_str!("../docs/exactly-once.md");
+
 /// Looks at every state of the sound protocol.
 #[track_caller]
 fn holds(epochs: u8, faults: u8, is_pedantic: bool) {
@@ -68,6 +70,25 @@ fn holds(epochs: u8, faults: u8, is_pedantic: bool) {
     let missing = possible().filter(|step| !found.kinds.iter().any(|kind| kind.is_like(step)));
     let missing: Vec<_> = missing.collect();
     assert!(missing.is_empty(), "never happened: {missing:?}");
+    let states = thousands(found.states);
+    let is_told = PAGE.contains(&format!("| {states} |"));
+    assert!(
+        is_told || is_pedantic,
+        "docs/exactly-once.md does not say {states}"
+    );
+}
+
+/// With a comma between each three digits.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A step of each kind that the sound protocol has: a search that never loses power, or never asks
