@@ -33,7 +33,7 @@ pub use operators::{
     Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, Events, ExactSum, Extreme, First, Fold,
     Ids, IntSum, Last, Max, Min, Number, Process, ProcessContext, Sum, Windowed,
 };
-pub use runtime::Settings;
+pub use runtime::{Guarantee, Instance, Settings};
 pub use state::{StableHasher, State, stable_hash};
 pub use stream::{EventStream, Flow, KeyedStream, LetterStream, Param, Stream, WindowedStream};
 /// The engine below, in the version that streams of this crate are made of.

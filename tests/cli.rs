@@ -51,7 +51,7 @@ fn refused(folder: &Path, arguments: &[&str], code: i32, says: &[&str]) {
 #[test]
 fn wrong_usage_ends_with_2_and_names_what_is_meant() {
     let folder = folder();
-    let cases: [(&[&str], &[&str]); 14] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["--sorce", "bids=-"], &["--sorce", "--source"]),
         (&["--source", "bids"], &["--source", "KEY=VALUE"]),
         (&["--source", "bidz=-"], &["`bidz`", "did you mean `bids`?"]),
@@ -82,10 +82,17 @@ fn wrong_usage_ends_with_2_and_names_what_is_meant() {
             &["--idle-timeout", "10s", "or off"],
         ),
         (&["--start", "never"], &["earliest, latest"]),
-        (&["--state-dir", "state"], &["--state-dir", "not yet"]),
         (
             &["--guarantee", "exactly-once"],
-            &["exactly-once", "not yet"],
+            &["exactly-once", "needs --state-dir DIR"],
+        ),
+        (
+            &["--guarantee", "perhaps"],
+            &["--guarantee", "exactly-once or at-least-once"],
+        ),
+        (
+            &["--state-dir", "state"],
+            &["stats.jsonl", "exactly-once takes kafka:TOPIC and null:"],
         ),
     ];
     for (arguments, says) in cases {

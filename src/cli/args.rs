@@ -10,7 +10,7 @@ use super::console::Format;
 use super::secret;
 use crate::connectors::{DeadLimit, Start};
 use crate::error::{Error, Result};
-use crate::runtime::Settings;
+use crate::runtime::{Guarantee, Instance, Settings};
 use crate::time::{EventTime, rfc3339};
 
 /// Runs a dataflow on files or on Kafka.
@@ -118,12 +118,27 @@ pub(super) struct RunArguments {
     /// End with 1 when no broker has answered for this long; a start waits 30 s at most
     #[arg(long, value_name = "D", default_value = "5m", value_parser = duration)]
     broker_timeout: Duration,
-    /// Checkpoints live here (not yet)
+    /// Checkpoints live here: a restart goes on where the last run stopped or was killed
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// exactly-once or at-least-once (exactly-once: not yet)
-    #[arg(long, value_name = "G")]
-    guarantee: Option<String>,
+    /// exactly-once or at-least-once [default: exactly-once with a state dir]
+    #[arg(long, value_name = "G", value_parser = guarantee)]
+    guarantee: Option<Guarantee>,
+    /// How long after one checkpoint the next is begun
+    #[arg(long, value_name = "D", default_value = "1s", value_parser = duration)]
+    checkpoint_interval: Duration,
+    /// Shut out a living instance of the same job, which then ends with 4
+    #[arg(long, conflicts_with = "standby")]
+    take_over: bool,
+    /// Wait while another instance of the same job lives, and go on when it is gone
+    #[arg(long)]
+    standby: bool,
+    /// As --bounded, but what is open stays open, and the next run goes on
+    #[arg(long)]
+    catch_up: bool,
+    /// The state dir is lost or of another plan: read the log again, write nothing twice, go on
+    #[arg(long)]
+    rebuild: bool,
     /// Read flags from a TOML file; flags and environment (ANABRANCH_WORKERS=2) win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -176,6 +191,14 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
         .map_err(|why| format!("expected a duration such as 250ms, 10s, 1h30m: {why}"))
 }
 
+fn guarantee(text: &str) -> std::result::Result<Guarantee, String> {
+    match text {
+        "exactly-once" => Ok(Guarantee::ExactlyOnce),
+        "at-least-once" => Ok(Guarantee::AtLeastOnce),
+        _ => Err("expected exactly-once or at-least-once".to_owned()),
+    }
+}
+
 fn size(text: &str) -> std::result::Result<u64, String> {
     let size = text.parse::<bytesize::ByteSize>();
     size.map(|size| size.as_u64())
@@ -224,6 +247,14 @@ fn dead_limit(text: &str) -> std::result::Result<DeadLimit, String> {
 impl RunArguments {
     /// What the run guarantees, in words.
     pub(super) fn guarantee_line(&self) -> String {
+        if self.state_dir.is_some() {
+            let interval = humantime::format_duration(self.checkpoint_interval);
+            let guarantee = match self.guarantee {
+                Some(Guarantee::AtLeastOnce) => "at-least-once",
+                _ => "exactly-once",
+            };
+            return format!("guarantee: {guarantee} (checkpoint every {interval})");
+        }
         match self.start {
             Start::Latest => "guarantee: none: a restart begins at the latest records".to_owned(),
             Start::Earliest => {
@@ -256,28 +287,32 @@ impl RunArguments {
         }
     }
 
+    fn checkpoints(&self, mut settings: Settings) -> Settings {
+        settings = settings.checkpoint_interval(self.checkpoint_interval);
+        if let Some(id) = &self.job_id {
+            settings = settings.job_id(id);
+        }
+        if let Some(dir) = &self.state_dir {
+            settings = settings.state_dir(dir);
+        }
+        settings = settings.rebuild(self.rebuild);
+        settings = settings.catch_up(self.catch_up).instance(match () {
+            () if self.take_over => Instance::TakesOver,
+            () if self.standby => Instance::StandsBy,
+            () => Instance::Yields,
+        });
+        match self.guarantee {
+            Some(guarantee) => settings.guarantee(guarantee),
+            None => settings,
+        }
+    }
+
     /// # Errors
     /// Names the flag that cannot be had, or that is given twice.
-    pub(super) fn settings(&self, job: &str) -> Result<Settings> {
-        if self.state_dir.is_some() {
-            return Err(Error::usage(
-                "--state-dir: not yet: this version keeps no checkpoints",
-            ));
-        }
-        match self.guarantee.as_deref() {
-            None | Some("at-least-once") => {}
-            Some("exactly-once") => {
-                return Err(Error::usage("--guarantee exactly-once: not yet"));
-            }
-            Some(other) => {
-                let why = "--guarantee: expected exactly-once or at-least-once";
-                return Err(Error::usage(format!("{why}, found `{other}`")));
-            }
-        }
+    pub(super) fn settings(&self) -> Result<Settings> {
         let mut settings = Settings::new()
             .bounded(self.bounded)
             .start(self.start)
-            .job_id(self.job_id.as_deref().unwrap_or(job))
             .idle_timeout(self.idle_timeout.0)
             .max_ahead(self.max_ahead.0)
             .max_dead(self.max_dead.unwrap_or_default())
@@ -305,7 +340,7 @@ impl RunArguments {
             let about = format!("property `{key}`");
             settings = property(settings, &about, port, name, value)?;
         }
-        settings = self.limits(settings);
+        settings = self.checkpoints(self.limits(settings));
         if let Some(workers) = self.workers {
             settings = settings.workers(workers);
         }

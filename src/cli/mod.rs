@@ -131,7 +131,7 @@ fn act(job: &Job, arguments: Arguments) -> Result {
     let Arguments { command, run } = arguments;
     match command {
         Some(Command::Describe(how)) => {
-            let declared = job.declared(&run.settings(job.name())?)?;
+            let declared = job.declared(&run.settings()?)?;
             let text = tell::describe(job.name(), &declared, how.output);
             out(&text)
         }
@@ -143,7 +143,7 @@ fn act(job: &Job, arguments: Arguments) -> Result {
 fn execute(job: &Job, arguments: &args::RunArguments) -> Result {
     let quiet = arguments.quiet;
     let guarantee = arguments.guarantee_line();
-    let settings = arguments.settings(job.name())?;
+    let settings = arguments.settings()?;
     let plan = job.plan(&settings)?;
     if arguments.check {
         return check(&plan, arguments.http.as_deref());
@@ -208,7 +208,15 @@ fn shown(job: &str, plan: Plan, talks: bool, http: Option<&str>) -> Result<Summa
             "http: /metrics /livez /readyz at http://{address}"
         ));
     }
-    let progress = talks.then(|| progress::Progress::start(&handle));
+    let again = plan.rebuild.as_ref().map(|again| again.run.clone());
+    let mut progress: Vec<_> = talks
+        .then(|| progress::Progress::start(&handle))
+        .into_iter()
+        .collect();
+    if let (true, Some(again)) = (talks, &again) {
+        say("reading the log again: nothing is written until it is where it was committed");
+        progress.push(progress::Progress::start(again));
+    }
     let outcome = watched(plan, &handle);
     drop(progress);
     outcome

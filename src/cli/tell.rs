@@ -14,7 +14,15 @@ struct Told<'a> {
     sinks: Vec<PortTold<'a>>,
     parameters: Vec<ParamTold<'a>>,
     lateness: Vec<LatenessTold<'a>>,
+    /// What must stay as it is on a restart with a state directory.
+    state: Vec<StateTold<'a>>,
     dataflow: &'a [String],
+}
+
+#[derive(Serialize)]
+struct StateTold<'a> {
+    operator: &'a str,
+    stays: &'a str,
 }
 
 #[derive(Serialize)]
@@ -66,6 +74,9 @@ fn told<'a>(job: &'a str, declared: &'a Description) -> Told<'a> {
                 late_when: rule,
             })
             .collect(),
+        state: (declared.stateful.iter())
+            .map(|(operator, stays)| StateTold { operator, stays })
+            .collect(),
         dataflow: &declared.steps,
     }
 }
@@ -106,7 +117,10 @@ fn text(told: &Told<'_>) -> String {
     for lateness in &told.lateness {
         line(format!("  {:<18}{}", lateness.source, lateness.late_when));
     }
-    line("\nwithout a state directory everything may change on a restart".to_owned());
+    line("\nstays as it is while there is a state directory; all else may change".to_owned());
+    for state in &told.state {
+        line(format!("  {:<18}{}", state.operator, state.stays));
+    }
     line("\ndataflow".to_owned());
     for step in told.dataflow {
         line(format!("  {step}"));

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::door_state::{DoorState, records_max};
 use super::judge::Judge;
@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::event::{DeadReason, Decode, Record};
 use crate::observe::{Board, Metrics, PartitionStatus, SourceStatus, now};
 use crate::operators::watermark::Known;
+use crate::state::Checkpoints;
 use crate::stream::{Closings, Control};
 use crate::time::watermark::Mark;
 use crate::time::{Epoch, EventTime, Watermarks, millis};
@@ -83,6 +84,7 @@ pub(crate) struct Door<T> {
     pub(crate) status: Arc<SourceStatus>,
     pub(crate) board: Arc<Board>,
     pub(crate) known: Rc<Cell<Known>>,
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
     pub(crate) state: DoorState<T>,
 }
 
@@ -95,14 +97,8 @@ impl<T> Door<T> {
         for found in self.reader.discover()? {
             self.board
                 .name(self.source, found.partition, &self.port, &found.origin);
-            let doing = if first {
-                Doing::Reading
-            } else {
-                Doing::Joining
-            };
-            self.state
-                .partitions
-                .push(Partition::new(found, doing, clock));
+            let partition = self.found(found, first, clock);
+            self.state.partitions.push(partition);
         }
         for partition in &mut self.state.partitions {
             partition.worth_asking = partition.doing != Doing::Ended;
@@ -115,6 +111,11 @@ impl<T> Door<T> {
                 self.reader.passed(partition, next);
             }
         }
+        if let Some(checkpoints) = &self.checkpoints {
+            let state = &mut self.state;
+            state.history.forget(complete);
+            state.history.tell(checkpoints, self.source, state.epoch);
+        }
         Ok(())
     }
 
@@ -124,15 +125,23 @@ impl<T> Door<T> {
         if self.control.is_faulty() {
             return Ok(Work::Wait(None));
         }
-        if self.control.is_stopping() {
+        let room = complete.map(|next| next.number() + self.tuning.in_flight_max);
+        let stopping = self.control.is_stopping();
+        if stopping && self.may_go() {
             self.state
                 .tally
                 .flush(self.metrics.worker(self.worker), &self.status);
             return Ok(Work::Stop);
         }
-        let room = complete.map(|next| next.number() + self.tuning.in_flight_max);
         if room.is_some_and(|room| self.state.epoch.number() >= room) {
             return Ok(Work::Wait(None)); // woken when an epoch is complete
+        }
+        if self.is_cut_wanted() {
+            self.pace.raise(self.id, self.state.epoch.next());
+            return Ok(self.cut(room));
+        }
+        if stopping {
+            return Ok(self.follow(room));
         }
         if self.pauses() {
             return Ok(Work::Wait(Some(Duration::ZERO)));
@@ -245,6 +254,9 @@ impl<T> Door<T> {
         let number = state.partitions[nth].number;
         let mut records = Vec::with_capacity(FETCH.min(left));
         let fetched = reader.fetch(number, FETCH.min(left), &mut records)?;
+        // What a run that reads a log again leaves out was read all the same.
+        let last = records.last().map(|record| record.offset);
+        state.partitions[nth].leave_out(&mut records);
         state.pieces.good.clear();
         state.pieces.bad.clear();
         (self.decode)(&records, &mut state.pieces);
@@ -265,14 +277,23 @@ impl<T> Door<T> {
             events: &mut state.events,
             late: &mut state.late,
             dead: &mut state.dead,
+            left: &mut state.left,
         };
         judge.batch(&records, &mut state.pieces);
+        if self.checkpoints.is_some() {
+            let (history, epoch) = (&mut state.history, state.epoch);
+            state
+                .left
+                .drain(..)
+                .for_each(|place| history.leave(epoch, place));
+        }
+        state.left.clear();
         let count = records.len();
         state.records += count;
         state.bytes += records.iter().map(Record::len).sum::<usize>();
         let partition = &mut state.partitions[nth];
-        if let Some(last) = records.last() {
-            partition.next = last.offset + 1;
+        if let Some(last) = last {
+            partition.next = last + 1;
         }
         partition.said(fetched, count, now());
         self.check_dead()?;
@@ -284,12 +305,12 @@ impl<T> Door<T> {
         let clock = now();
         self.notice_silence(clock);
         if self.is_done() {
-            return self.end();
+            return self.end(room);
         }
         if self.pace.target() > self.state.epoch {
             return self.cut(room);
         }
-        let changed = Some(mark(&self.state.partitions, self.rules)) != self.state.announced;
+        let changed = Some(self.mark()) != self.state.announced;
         let mut timers = vec![at_most];
         if self.state.records > 0 || changed {
             let due = self.state.last_cut + self.tuning.tick;
@@ -314,34 +335,19 @@ impl<T> Door<T> {
         Work::Wait(timers.into_iter().flatten().min())
     }
 
-    fn idle_timeout(&self) -> Option<Duration> {
-        self.tuning.idle_timeout.filter(|_| self.live)
-    }
-
-    /// A partition that was silent for the whole time-out, and of which everything is cut, stops
-    /// holding the watermark at the end of this epoch.
-    fn notice_silence(&mut self, clock: Instant) {
-        let Some(timeout) = self.idle_timeout() else {
-            return;
-        };
-        for partition in &mut self.state.partitions {
-            let due = partition.idle_at(timeout).is_some_and(|at| at <= clock);
-            if due && !partition.uncut {
-                partition.doing = Doing::Idle;
-                partition.worth_asking = false;
-            }
+    /// What it says at the end of the open epoch. A run that reads a log again says in the end what
+    /// was known there the first time.
+    fn mark(&self) -> Mark {
+        match self.state.reached {
+            Some(reached) => Mark::Reading(reached),
+            None => mark(&self.state.partitions, self.rules, self.tuning.ends),
         }
-    }
-
-    fn is_done(&self) -> bool {
-        let ended = |partition: &Partition| partition.doing == Doing::Ended;
-        !self.grows && self.state.partitions.iter().all(ended)
     }
 
     /// Ends the open epoch. Where others are further, it follows as far as there is room.
     fn cut(&mut self, room: Option<u64>) -> Work {
         self.notice_silence(now()); // also where there is always something to read
-        let mark = mark(&self.state.partitions, self.rules);
+        let mark = self.mark();
         let news = (self.state.announced != Some(mark)).then_some(mark);
         self.state.announced = Some(mark);
         let state = &mut self.state;
@@ -350,6 +356,11 @@ impl<T> Door<T> {
             .collect();
         if !passed.is_empty() {
             state.passing.push_back((state.epoch, passed));
+        }
+        if let Some(checkpoints) = &self.checkpoints {
+            state.history.push(state.epoch, &state.partitions);
+            // Before it lets go of the epoch: whoever looks at a later one knows of it.
+            checkpoints.cut(state.epoch, state.records == 0 && news.is_none());
         }
         let next = state.epoch.next();
         let last = room.map_or(next, |room| Epoch::new(room).max(next));
@@ -362,14 +373,11 @@ impl<T> Door<T> {
             .iter_mut()
             .for_each(|partition| partition.uncut = false);
         self.tell();
+        if let Some(checkpoints) = &self.checkpoints {
+            let state = &mut self.state;
+            state.history.tell(checkpoints, self.source, state.epoch);
+        }
         Work::Cut(self.state.epoch, news)
-    }
-
-    fn end(&mut self) -> Work {
-        self.pace.post(self.id, EventTime::END);
-        self.state.last_post = None;
-        self.tell();
-        Work::End(Mark::Ended)
     }
 
     /// Tells counters and board. What was read is told before the mark leaves.
@@ -395,6 +403,8 @@ impl<T> Door<T> {
         self.status.post(self.worker, partitions);
     }
 }
+
+mod turning;
 
 #[cfg(test)]
 mod tests;

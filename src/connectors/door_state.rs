@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::history::History;
 use super::pick::Partition;
 use super::{Cut, Tuning};
 use crate::event::{Event, Letter, Pieces};
@@ -28,9 +29,13 @@ pub(super) struct DoorState<T> {
     pub(super) random: Random,
     /// What partitions had reached at the end of epochs that are still on their way.
     pub(super) passing: VecDeque<(Epoch, Vec<(u32, u64)>)>,
+    pub(super) history: History,
+    /// The watermark that is said once everything was read again.
+    pub(super) reached: Option<EventTime>,
     pub(super) events: Vec<Event<T>>,
     pub(super) late: Vec<Letter>,
     pub(super) dead: Vec<Letter>,
+    pub(super) left: Vec<(u32, u64)>,
 }
 
 impl<T> DoorState<T> {
@@ -54,9 +59,12 @@ impl<T> DoorState<T> {
             tally: Tally::default(),
             random,
             passing: VecDeque::new(),
+            history: History::default(),
+            reached: None,
             events: Vec::new(),
             late: Vec::new(),
             dead: Vec::new(),
+            left: Vec::new(),
         }
     }
 }

@@ -58,6 +58,10 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
         encode: F,
     ) -> Self {
         let (port, name) = port;
+        if let Some(checkpoints) = &shared.checkpoints {
+            let waker = waker.clone();
+            checkpoints.on_commit(move || waker.wake());
+        }
         let status = shared.board.sink(name);
         let plugs: Option<Rc<Plugs>> = Rc::clone(&shared.plugs).downcast().ok();
         let mut writer = None;
@@ -126,6 +130,7 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
     /// because their epoch is still open, must not hold these back: each would wait for the other.
     fn ready(&self, first_open: Option<Epoch>) -> usize {
         let ready = |epoch: Epoch| match first_open {
+            _ if !self.may_write(epoch) => false,
             None => true,
             Some(open) if self.order.is_some() => epoch < open,
             Some(open) => epoch <= open,
@@ -137,21 +142,26 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
             .sum()
     }
 
+    /// Whether no checkpoint before `epoch` waits for its commit.
+    fn may_write(&self, epoch: Epoch) -> bool {
+        let checkpoints = self.shared.checkpoints.as_ref();
+        checkpoints.is_none_or(|checkpoints| checkpoints.may_write(epoch))
+    }
+
     fn write_epochs(&mut self, first_open: Option<Epoch>) -> Result<bool> {
         let mut work = 0;
         loop {
             if !self.hand_over()? {
                 return Ok(false); // the connector wakes us when it has room
             }
-            let Some(mut first) = self.open.first_entry() else {
+            let Some(epoch) = self.open.keys().next().copied() else {
                 break;
             };
-            let epoch = *first.key();
-            if first_open.is_some_and(|open| open < epoch) {
-                break; // an earlier epoch may still come
+            if first_open.is_some_and(|open| open < epoch) || !self.may_write(epoch) {
+                break; // an earlier epoch may still come, or we are woken at the commit
             }
             let complete = first_open.is_none_or(|open| open > epoch);
-            let stash = first.get_mut();
+            let stash = self.open.get_mut(&epoch).expect("it is the first");
             if let Some(order) = self.order
                 && !stash.ordered
             {

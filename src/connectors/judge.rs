@@ -7,7 +7,7 @@ use super::pick::Partition;
 use crate::event::{Cause, DeadReason, Event, Letter, Origin, Pieces, Position, Record};
 use crate::observe::{Board, Metrics, Tally};
 use crate::time::watermark::Verdict;
-use crate::time::{Closing, EventTime, Watermarks};
+use crate::time::{Closing, EventTime, LateReason, Watermarks};
 
 /// Judges a batch of one partition.
 pub(super) struct Judge<'a, T> {
@@ -28,6 +28,8 @@ pub(super) struct Judge<'a, T> {
     pub(super) events: &'a mut Vec<Event<T>>,
     pub(super) late: &'a mut Vec<Letter>,
     pub(super) dead: &'a mut Vec<Letter>,
+    /// Records that leave with reason `idle`: partition and offset.
+    pub(super) left: &'a mut Vec<(u32, u64)>,
 }
 
 impl<T> Judge<'_, T> {
@@ -90,7 +92,7 @@ impl<T> Judge<'_, T> {
                 });
             }
             Verdict::Late { reason, watermark } => {
-                self.tally.count_late(reason);
+                self.leaves(record, reason);
                 self.late.push(self.letter(
                     record,
                     Cause::Late {
@@ -147,8 +149,16 @@ impl<T> Judge<'_, T> {
             }
         }
         match late {
-            Some(reason) if !entered => self.tally.count_late(reason),
+            Some(reason) if !entered => self.leaves(record, reason),
             _ => self.tally.entered += 1,
+        }
+    }
+
+    /// No event of the record enters.
+    fn leaves(&mut self, record: &Record<'_>, reason: LateReason) {
+        self.tally.count_late(reason);
+        if reason == LateReason::Idle {
+            self.left.push((self.partition.number, record.offset));
         }
     }
 

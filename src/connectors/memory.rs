@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Batch, Fetched, Found, Reader, Share, Sink, Source, Style, Writer, Written};
+use super::{
+    Batch, Fetched, Found, PartitionCut, Reader, Share, Sink, Source, SourceCut, Style, Writer,
+    Written,
+};
 use crate::error::Result;
 use crate::event::{Origin, Record};
 use crate::time::EventTime;
@@ -34,10 +37,23 @@ impl From<Vec<u8>> for MemoryRecord {
 }
 
 /// Partitions of records that lie in memory; each ends with its last record.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct MemorySource {
     name: Arc<str>,
     partitions: Arc<Vec<Vec<MemoryRecord>>>,
+    /// Where a run goes on, by partition.
+    starts: Mutex<Vec<u64>>,
+}
+
+impl Clone for MemorySource {
+    /// The same records, to be read from the first on.
+    fn clone(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            partitions: Arc::clone(&self.partitions),
+            starts: Mutex::default(),
+        }
+    }
 }
 
 impl MemorySource {
@@ -52,7 +68,15 @@ impl MemorySource {
         Self {
             name: Arc::from(name),
             partitions,
+            starts: Mutex::default(),
         }
+    }
+
+    fn starts(&self) -> Vec<u64> {
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut starts = starts.clone();
+        starts.resize(self.partitions.len(), 0);
+        starts
     }
 }
 
@@ -69,6 +93,24 @@ impl Source for MemorySource {
         Ok(())
     }
 
+    fn resume(&self, cut: &SourceCut) -> Result {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        *starts = cut.partitions.iter().map(|cut| cut.next).collect();
+        Ok(())
+    }
+
+    fn cut(&self) -> Result<Option<SourceCut>> {
+        let cut = |(partition, next)| PartitionCut {
+            partition,
+            next,
+            end: None,
+        };
+        Ok(Some(SourceCut {
+            identity: self.name.to_string(),
+            partitions: (0..).zip(self.starts()).map(cut).collect(),
+        }))
+    }
+
     fn open(&self, share: Share) -> Result<Box<dyn Reader>> {
         let count = u32::try_from(self.partitions.len()).expect("few partitions");
         let found = (0..count)
@@ -80,7 +122,9 @@ impl Source for MemorySource {
         Ok(Box::new(MemoryReader {
             found: found.collect(),
             partitions: Arc::clone(&self.partitions),
-            next: vec![0; self.partitions.len()],
+            next: (self.starts().into_iter())
+                .map(|next| usize::try_from(next).unwrap_or(usize::MAX))
+                .collect(),
         }))
     }
 }
@@ -104,6 +148,7 @@ impl Reader for MemoryReader {
     ) -> Result<Fetched> {
         let all = &self.partitions[partition as usize];
         let next = &mut self.next[partition as usize];
+        *next = all.len().min(*next);
         let end = all.len().min(next.saturating_add(max));
         for (offset, record) in (*next as u64..).zip(&all[*next..end]) {
             records.push(Record {

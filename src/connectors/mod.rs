@@ -5,6 +5,7 @@
 //! whole batches. A connector never blocks the worker: what is not there yet is answered with
 //! [`Fetched::Wait`] or [`Written::Full`], and the [`Waker`] says when to ask again.
 
+mod commit;
 mod created;
 mod dead_limit;
 mod door;
@@ -13,6 +14,7 @@ pub mod embedded;
 mod epoch_writer;
 mod file;
 pub mod generator;
+mod history;
 mod judge;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -23,17 +25,18 @@ mod pace;
 mod pick;
 mod plugs;
 mod reader;
+mod sink;
 mod sink_port;
 mod source_port;
 mod stamp;
 mod stdio;
 mod writer;
 
-use std::any::Any;
-use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use commit::{Commit, Transactions};
+pub use commit::{PartitionCut, SourceCut};
 pub use created::Created;
 pub use dead_limit::DeadLimit;
 pub(crate) use dead_limit::check_dead_share;
@@ -46,14 +49,15 @@ pub use kafka::{KafkaOptions, KafkaSink, KafkaSource, TopicLimits};
 pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;
-pub(crate) use plugs::{Cut, Plugs, Tuning};
+pub(crate) use plugs::{Cut, Ends, Plugs, Tuning};
+pub use sink::{Batch, Encoded, Sink, Style, Writer, Written};
 pub use sink_port::{SinkFormat, SinkPort, ToKey};
 pub use source_port::Undecoded;
 pub use stamp::ToEventTime;
 pub use stdio::{StderrSink, StdinSource, StdoutSink};
 pub(crate) use writer::write_letters;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Origin, Record};
 use crate::time::EventTime;
 
@@ -145,6 +149,27 @@ pub trait Source: Send + Sync {
     /// Names the file or topic that cannot be read.
     fn prepare(&self) -> Result;
 
+    /// It is to go on where a checkpoint left it: called before [`Source::prepare`]. A partition
+    /// without an end is read to where it ends now, if the source is bounded.
+    ///
+    /// # Errors
+    /// By default: that it cannot be read again.
+    fn resume(&self, _cut: &SourceCut) -> Result {
+        let what = self.describe();
+        Err(Error::usage(format!(
+            "{what} cannot be read again: it has no checkpoints"
+        )))
+    }
+
+    /// Called after [`Source::prepare`]: what it reads, and from where. `None`: it cannot go on
+    /// from a checkpoint.
+    ///
+    /// # Errors
+    /// The cluster does not tell.
+    fn cut(&self) -> Result<Option<SourceCut>> {
+        Ok(None)
+    }
+
     /// Called once on each worker, after [`Source::prepare`].
     ///
     /// # Errors
@@ -223,170 +248,4 @@ pub trait Reader {
     /// Every record before `offset` of `partition` has left the dataflow. For outside observers
     /// (lag tools) only; never for recovery.
     fn passed(&mut self, _partition: u32, _offset: u64) {}
-}
-
-/// One encoded result, as ranges into the bytes of its [`Batch`].
-#[derive(Clone, Debug, Default)]
-pub struct Encoded {
-    /// Range of the key in [`Batch::keys`]; `None`: no key.
-    pub key: Option<(u32, u32)>,
-    /// Range of the value in [`Batch::values`], without the newline behind it; `None`: null.
-    pub value: Option<(u32, u32)>,
-    /// The stamp for a log that stamps records; `None`: the time of writing.
-    pub timestamp: Option<EventTime>,
-    /// The source partition it came from; keyless results go to this one mod n.
-    pub partition: u32,
-    /// Range of its headers in [`Batch::headers`].
-    pub headers: (u32, u32),
-}
-
-/// Encoded results of one epoch, in the order in which they are to be written. Reused.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// Values, each followed by a newline, so that a file takes them in one piece.
-    pub values: Vec<u8>,
-    /// Keys, one behind the other.
-    pub keys: Vec<u8>,
-    /// Headers of all records.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// The records.
-    pub records: Vec<Encoded>,
-    /// For a sink that takes values and no bytes: those of the records that it has not taken.
-    typed: RefCell<Option<Box<dyn Any + Send>>>,
-}
-
-impl Batch {
-    /// Bytes it holds.
-    pub fn bytes(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
-            .sum();
-        self.values.len() + self.keys.len() + headers + self.records.len() * size_of::<Encoded>()
-    }
-
-    /// Empties it and keeps its memory.
-    pub fn clear(&mut self) {
-        self.values.clear();
-        self.keys.clear();
-        self.headers.clear();
-        self.records.clear();
-        *self.typed.get_mut() = None;
-    }
-
-    /// The key of `record`.
-    pub fn key(&self, record: &Encoded) -> Option<&[u8]> {
-        record
-            .key
-            .map(|(from, to)| &self.keys[from as usize..to as usize])
-    }
-
-    /// The value of `record`.
-    pub fn value(&self, record: &Encoded) -> Option<&[u8]> {
-        record
-            .value
-            .map(|(from, to)| &self.values[from as usize..to as usize])
-    }
-}
-
-/// Whether results are lines of a file or records of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// Values only, one JSON object a line; letters are wrapped in an object.
-    Lines,
-    /// Records with key, headers and stamp; letters keep their raw bytes and gain headers.
-    Records,
-}
-
-/// Where the results of a port go.
-pub trait Sink: Send + Sync {
-    /// Where it writes, for messages.
-    fn describe(&self) -> String;
-
-    /// The place that it writes, by one name however it is spelled; two sinks at one place would
-    /// mix or replace each other's results. `None`: a place of its own.
-    fn place(&self) -> Option<String> {
-        None
-    }
-
-    /// Lines or records.
-    fn style(&self) -> Style;
-
-    /// Looks whether [`Sink::prepare`] would succeed, without any effect on the outside, and says
-    /// in words what was found. `creates`: [`Sink::create`] would be called before.
-    ///
-    /// # Errors
-    /// What [`Sink::prepare`] would end with, or writing would for want of a right.
-    fn check(&self, _creates: bool) -> Result<String> {
-        Ok("nothing to check".to_owned())
-    }
-
-    /// Creates what is to be written to, if it is not there: with so many partitions, or as many
-    /// as is usual there. Called before [`Sink::prepare`] if the run is asked to create what is
-    /// missing.
-    ///
-    /// # Errors
-    /// Names what cannot be created.
-    fn create(&self, _partitions: Option<u32>) -> Result<Created> {
-        Ok(Created::default())
-    }
-
-    /// Called once in the process before any worker starts.
-    ///
-    /// # Errors
-    /// Names what cannot be written.
-    fn prepare(&self) -> Result;
-
-    /// Called once on each worker.
-    ///
-    /// # Errors
-    /// Names what cannot be written.
-    fn open(&self, share: Share) -> Result<Box<dyn Writer>>;
-
-    /// Called once after all writers are closed. `complete`: the run reached its end, and the
-    /// output may appear under its final name.
-    ///
-    /// # Errors
-    /// Names what could not be completed.
-    fn finish(&self, complete: bool) -> Result;
-
-    /// Somebody asked the run to stop: what is on its way is all that will come.
-    fn stopping(&self) {}
-
-    /// Of a sink that takes values and no bytes: which, and where they go.
-    #[doc(hidden)]
-    fn typed(&self) -> Option<embedded::Typed<'_>> {
-        None
-    }
-}
-
-/// How much of a batch was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// All of it.
-    All,
-    /// The first records of it, up to this one; the waker will be called when there is room.
-    Full(usize),
-}
-
-/// The writer of one worker.
-pub trait Writer {
-    /// Takes the records of `batch` from number `from` on.
-    ///
-    /// # Errors
-    /// Names the place and the record that could not be written.
-    fn write(&mut self, batch: &Batch, from: usize) -> Result<Written>;
-
-    /// Hands on what is buffered; called when an epoch is complete or nothing more is at hand.
-    ///
-    /// # Errors
-    /// As [`Writer::write`].
-    fn flush(&mut self) -> Result;
-
-    /// The end: everything taken must be durable in the sink when this returns; may block.
-    ///
-    /// # Errors
-    /// Names what could not be written.
-    fn close(&mut self) -> Result;
 }

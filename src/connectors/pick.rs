@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Fetched, Found};
-use crate::event::Origin;
+use super::{Ends, Fetched, Found};
+use crate::event::{Origin, Record};
 use crate::time::watermark::{Mark, PartitionClock};
 use crate::time::{EventTime, Watermarks};
 
@@ -38,6 +38,8 @@ pub(crate) struct Partition {
     pub(crate) next: u64,
     /// It gave records of the epoch that is open.
     pub(crate) uncut: bool,
+    /// Offsets that are left out: first, and behind the last.
+    pub(crate) skips: Vec<(u64, u64)>,
 }
 
 impl Partition {
@@ -53,7 +55,22 @@ impl Partition {
             last_record: None,
             next: 0,
             uncut: false,
+            skips: Vec::new(),
         }
+    }
+
+    /// Takes those out of `records` that are to be left out.
+    pub(crate) fn leave_out(&self, records: &mut Vec<Record<'_>>) {
+        if self.skips.is_empty() {
+            return;
+        }
+        let skips = &self.skips;
+        records.retain(|record| {
+            let nth = skips.partition_point(|(_, end)| *end <= record.offset);
+            skips
+                .get(nth)
+                .is_none_or(|(first, _)| record.offset < *first)
+        });
     }
 
     /// Takes note of what a fetch said.
@@ -132,11 +149,14 @@ pub(crate) fn pick(
     }
 }
 
-/// What the door says at the end of an epoch.
-pub(crate) fn mark(partitions: &[Partition], rules: Watermarks) -> Mark {
-    let reading = partitions
-        .iter()
-        .filter(|partition| partition.doing == Doing::Reading);
+/// What the door says at the end of an epoch. Where partitions end `ForNow` only, those go on to
+/// hold the watermark.
+pub(crate) fn mark(partitions: &[Partition], rules: Watermarks, ends: Ends) -> Mark {
+    let reading = partitions.iter().filter(|partition| match partition.doing {
+        Doing::Reading => true,
+        Doing::Ended => ends == Ends::ForNow,
+        Doing::Idle | Doing::Joining => false,
+    });
     if let Some(smallest) = reading
         .map(|partition| partition.clock.watermark(rules))
         .min()

@@ -1,11 +1,13 @@
 //! What a run plugs into a job's ports, and how it is tuned.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeadLimit, Pace, Sink, Source};
 use crate::stream::Context;
+use crate::time::EventTime;
 
 /// How a door cuts its input into epochs. A cut must never show in the output: tests vary it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,18 @@ pub(crate) struct Tuning {
     /// How far past the stamp of its own record an event time may lie.
     pub(crate) max_ahead: Option<Duration>,
     pub(crate) dead_limit: DeadLimit,
+    pub(crate) ends: Ends,
+    /// Of a run that reads a log again: the watermark of each source where that ended.
+    pub(crate) reached: BTreeMap<u16, EventTime>,
+}
+
+/// What the end of all partitions means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// Nothing comes ever again: everything that is open fires.
+    ForGood,
+    /// The next run goes on from here: the watermark stays where it is.
+    ForNow,
 }
 
 impl Tuning {
@@ -59,6 +73,8 @@ impl Tuning {
             idle_timeout: Some(Duration::from_secs(10)),
             max_ahead: Some(Duration::from_mins(10)),
             dead_limit: DeadLimit::default(),
+            ends: Ends::ForGood,
+            reached: BTreeMap::new(),
         }
     }
 }

@@ -156,6 +156,10 @@ fn open<T>(cx: &Context<'_>, door: &mut Door<T>, address: &Rc<[usize]>) {
     plugs.pace.register(door.id, waker.clone());
     let on_change = waker.clone();
     cx.control.on_change(move || on_change.wake());
+    if let Some(checkpoints) = &cx.checkpoints {
+        let wanted = waker.clone();
+        checkpoints.on_want(move || wanted.wake());
+    }
     plugs
         .doors
         .borrow_mut()

@@ -134,9 +134,12 @@ impl<'scope, T: State> Stream<'scope, T> {
     fn enter(self, time_of: TimeOf<T>, rules: Watermarks) -> EventStream<'scope, T> {
         let Self { cx, port, decode } = self;
         cx.step("event_time");
+        let source = u16::try_from(port).expect("fewer than 65,536 sources");
+        let checkpoints = cx.checkpoints.as_ref();
+        let restored = checkpoints.and_then(|all| all.progress(source));
         let known = Rc::new(Cell::new(Known {
             next: Epoch::FIRST,
-            horizon: EventTime::NEVER,
+            horizon: restored.map_or(EventTime::NEVER, |progress| progress.horizon),
         }));
         let door = door(&cx, port, decode, time_of, rules, &known);
         let (live, name) = (door.live, Arc::clone(&door.port));
@@ -148,7 +151,7 @@ impl<'scope, T: State> Stream<'scope, T> {
             marks,
             activator,
         } = send(&cx, door);
-        let progress = watermark(&cx, marks, rules, status, move |now| {
+        let progress = watermark(&cx, marks, (source, rules), status, move |now| {
             known.set(now);
             if live {
                 activator.activate(); // a silent partition may have waited for it
@@ -212,6 +215,7 @@ fn door<T: State>(
         status: cx.board.source(&name, cx.workers),
         board: Arc::clone(&cx.board),
         known: Rc::clone(known),
+        checkpoints: cx.checkpoints.clone(),
         port: name,
     }
 }

@@ -88,7 +88,7 @@ impl Job {
             let bound = settings.sinks.entry(port.clone());
             bound.or_insert_with(|| sink.clone());
         }
-        Plan::new(&self.name, &self.describe, &settings)
+        Plan::with_rebuild(&self.name, &self.describe, &settings)
     }
 
     /// Runs the job until all its sources have ended, and says what became of every record.

@@ -11,7 +11,6 @@ pub(crate) fn now() -> Instant {
 }
 
 /// The time of day: a claim of this machine, for stamps that are told to others.
-#[cfg(any(feature = "dev-broker", feature = "kafka"))]
 pub(crate) fn time_of_day() -> EventTime {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     SystemTime::now().into()

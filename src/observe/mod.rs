@@ -4,6 +4,7 @@
 mod board;
 mod budget;
 mod clock;
+mod crash;
 mod holding;
 mod life;
 mod metrics;
@@ -12,8 +13,8 @@ mod summary;
 pub(crate) use board::{Board, PartitionStatus, SinkStatus, SourceStatus};
 pub(crate) use budget::Budget;
 pub(crate) use clock::now;
-#[cfg(any(feature = "dev-broker", feature = "kafka"))]
 pub(crate) use clock::time_of_day;
+pub(crate) use crash::crash_point;
 pub(crate) use holding::{Held, Holding};
 pub(crate) use life::Life;
 pub(crate) use metrics::{Metrics, Tally, WorkerMetrics};

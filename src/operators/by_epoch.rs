@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -10,7 +11,9 @@ use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::{Capability, Operator};
 use timely::progress::frontier::MutableAntichain;
 
+use super::freezing::Freezing;
 use crate::observe::Holding;
+use crate::state::saved::Saved;
 use crate::state::{Size, State, codec};
 use crate::stream::{Context, Running, Shared};
 use crate::time::{Epoch, Progress};
@@ -39,6 +42,13 @@ pub(crate) trait ByEpoch {
     /// What its state takes: the sum over everything that it keeps in `state/`. Asked for when
     /// that may have changed by an eighth, so it may look at every table, but not at every entry.
     fn size(&self) -> Size;
+
+    /// Shows `with` the piece of its state with this number, from 0: what `state/` keeps for it.
+    /// Returns whether there is one.
+    fn piece(&mut self, number: u8, with: &mut dyn FnMut(&mut dyn Saved)) -> bool;
+
+    /// Its pieces are as they were at a checkpoint, with `progress` known there.
+    fn loaded(&mut self, _progress: Progress) {}
 }
 
 struct Stash<In> {
@@ -49,14 +59,19 @@ struct Stash<In> {
 
 /// Why an activation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     /// There is nothing to do until something comes.
     Done,
     /// There is more to do, but others come first.
     Again,
     /// There is more to do when the sinks of this worker have room.
     Full,
+    /// There is more to do when the disk has taken what it was given: in a moment.
+    Later,
 }
+
+/// How long an operator waits for the disk.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Epochs on their way through an operator.
 struct Epochs<L: ByEpoch> {
@@ -68,6 +83,8 @@ struct Epochs<L: ByEpoch> {
     /// Records and results of this activation.
     work: usize,
     held: Held,
+    /// `None`: there are no checkpoints.
+    freezing: Option<Freezing>,
 }
 
 /// What the operator's state took when it was last measured, and who is told.
@@ -110,7 +127,23 @@ impl<L: ByEpoch> Epochs<L> {
         mut give: impl FnMut(&Capability<Epoch>, &mut Vec<L::Out>),
     ) -> Turn {
         self.work = 0;
-        while let Some((&epoch, stash)) = self.open.first_key_value() {
+        loop {
+            let first = self.open.first_key_value().map(|(epoch, _)| *epoch);
+            if let Some(freezing) = &mut self.freezing {
+                let frozen = freezing.freeze(&mut self.logic, frontiers, first, self.now);
+                match frozen {
+                    Ok(Turn::Done) => {}
+                    Ok(turn) => return turn,
+                    // Nothing is applied any more, so nothing is committed.
+                    Err(error) => {
+                        self.shared.control.fail(error);
+                        return Turn::Done;
+                    }
+                }
+            }
+            let Some((&epoch, stash)) = self.open.first_key_value() else {
+                break;
+            };
             // Applying it while an earlier one may still come would make the state no cut.
             if frontiers.iter().any(|frontier| frontier.less_than(&epoch)) {
                 break;
@@ -204,6 +237,8 @@ type Builder<Out> = CapacityContainerBuilder<Vec<Out>>;
 
 /// Runs `logic` epoch by epoch on `data`, distributed by `pact`, and `progress`.
 ///
+/// `shape` says of the operator what must not change while there is state of it.
+///
 /// Timely may deliver `e + 1` before `e` is complete: later epochs are stashed. Each activation
 /// does a bounded amount of work, and pauses while the sinks of this worker are full.
 pub(crate) fn by_epoch<'scope, L, P>(
@@ -211,7 +246,7 @@ pub(crate) fn by_epoch<'scope, L, P>(
     data: StreamVec<'scope, Epoch, L::In>,
     progress: StreamVec<'scope, Epoch, Progress>,
     pact: P,
-    name: &str,
+    (name, shape): (&str, &str),
     logic: L,
 ) -> StreamVec<'scope, Epoch, L::Out>
 where
@@ -221,7 +256,13 @@ where
     let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
     let running = cx.operator(name);
     let held = Held::nothing(cx.metrics.holding(cx.worker, &running));
-    let start = Progress::START;
+    cx.keeps_state(&running, shape);
+    let mut logic = logic;
+    let mut start = Progress::START;
+    let freezing = Freezing::begin(cx, &running, &mut logic).map(|(freezing, progress)| {
+        start = progress;
+        freezing
+    });
     data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(
         progress,
         pact,
@@ -238,6 +279,7 @@ where
                 out,
                 work: 0,
                 held,
+                freezing,
             };
             move |(data, data_frontier), (marks, marks_frontier), output| {
                 Running::set(&running);
@@ -258,6 +300,7 @@ where
                 match epochs.run(frontiers, give) {
                     Turn::Done => {}
                     Turn::Again => activator.activate(),
+                    Turn::Later => activator.activate_after(MOMENT),
                     Turn::Full => epochs.shared.pressure.wait(activator.clone()),
                 }
             }

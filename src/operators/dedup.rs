@@ -12,8 +12,9 @@ use super::watermark::settled;
 use super::{ByEpoch, by_epoch};
 use crate::event::Event;
 use crate::observe::Metrics;
-use crate::state::{Size, State, Table, TimeQueue, stable_hash, worker_of};
-use crate::stream::{EventStream, LettersAt};
+use crate::state::saved::Saved;
+use crate::state::{Routed, Size, State, Table, TimeQueue, stable_hash, worker_of};
+use crate::stream::{EventStream, LettersAt, short_name};
 use crate::time::{Closing, EventTime, Progress, millis};
 
 /// What an event can be known by.
@@ -75,8 +76,11 @@ impl<T: State> EventStream<'_, T> {
             humantime::format_duration(retention)
         ));
         self.close_at(Closing::Next);
+        let shape = shape::<I, T>("dedup", retention);
+        let route: Rc<dyn Fn(&T) -> u64> = Rc::new(route);
         let logic = Dedup {
             held: TimeQueue::default(),
+            route: Rc::clone(&route),
             decided: Vec::new(),
             seen: Seen::new(id, retention),
             count: Counts::new(&self.cx.metrics, self.cx.worker),
@@ -85,7 +89,7 @@ impl<T: State> EventStream<'_, T> {
         let pact = Exchange::new(move |event: &Event<T>| worker_of(route(&event.value), workers));
         let cx = Rc::clone(&self.cx);
         let progress = self.progress.clone();
-        let events = by_epoch(&cx, self.events, progress, pact, "dedup", logic);
+        let events = by_epoch(&cx, self.events, progress, pact, ("dedup", &shape), logic);
         Self {
             events,
             progress: settled(self.progress),
@@ -130,6 +134,7 @@ impl<T: State> EventStream<'_, T> {
         let pact = Exchange::new(move |event: &Event<T>| {
             worker_of(stable_hash(&route(&event.value)), workers)
         });
+        let shape = shape::<I, T>("dedup_eager", retention);
         let logic = DedupEager {
             seen: Seen::new(id, retention),
             count: Counts::new(&self.cx.metrics, self.cx.worker),
@@ -137,13 +142,29 @@ impl<T: State> EventStream<'_, T> {
         };
         let cx = Rc::clone(&self.cx);
         let progress = self.progress.clone();
-        let events = by_epoch(&cx, self.events, progress, pact, "dedup_eager", logic);
+        let events = by_epoch(
+            &cx,
+            self.events,
+            progress,
+            pact,
+            ("dedup_eager", &shape),
+            logic,
+        );
         Self {
             events,
             letters: LettersAt::default(),
             ..self
         }
     }
+}
+
+/// What must not change while there is state.
+fn shape<I, T>(name: &str, retention: Duration) -> String {
+    let of = short_name(std::any::type_name::<(I, T)>());
+    format!(
+        "{name} within {}, of {of}",
+        humantime::format_duration(retention)
+    )
 }
 
 /// Which ids were kept, and when.
@@ -186,6 +207,12 @@ impl<I: Ids, T> Seen<I, T> {
         fresh
     }
 
+    /// A checkpoint was loaded: ids that were forgotten before it come with it.
+    fn loaded(&mut self, horizon: EventTime) {
+        let retention = self.retention;
+        self.kept.retain(|_, time| time.plus(retention) > horizon);
+    }
+
     /// Forgets what the horizon has passed, some at a time, in step with what was taken.
     fn forget(&mut self, horizon: EventTime, taken: usize) {
         if horizon == EventTime::END {
@@ -220,6 +247,14 @@ impl Counts {
         &self.metrics.worker(self.worker).duplicates
     }
 
+    /// So many events were held when a checkpoint was made; this run counts them as its own.
+    fn found_held(&self, events: usize) {
+        let counts = self.metrics.worker(self.worker);
+        counts.read.fetch_add(events as u64, Relaxed);
+        counts.entered.fetch_add(events as u64, Relaxed);
+        self.held().fetch_add(signed(events), Relaxed);
+    }
+
     fn held(&self) -> &AtomicI64 {
         &self.metrics.worker(self.worker).held
     }
@@ -231,6 +266,8 @@ fn signed(count: usize) -> i64 {
 
 struct Dedup<I, T> {
     held: TimeQueue<T>,
+    /// The stable hash of an event's id.
+    route: Rc<dyn Fn(&T) -> u64>,
     decided: Vec<Event<T>>,
     seen: Seen<I, T>,
     count: Counts,
@@ -268,6 +305,23 @@ impl<I: Ids, T: State> ByEpoch for Dedup<I, T> {
     fn size(&self) -> Size {
         self.held.size() + self.seen.kept.size()
     }
+
+    fn piece(&mut self, number: u8, with: &mut dyn FnMut(&mut dyn Saved)) -> bool {
+        match number {
+            0 => with(&mut Routed {
+                queue: &mut self.held,
+                route: &*self.route,
+            }),
+            1 => with(&mut self.seen.kept),
+            _ => return false,
+        }
+        true
+    }
+
+    fn loaded(&mut self, progress: Progress) {
+        self.seen.loaded(progress.horizon);
+        self.count.found_held(self.held.len());
+    }
 }
 
 struct DedupEager<I, T> {
@@ -299,5 +353,16 @@ impl<I: Ids, T: State> ByEpoch for DedupEager<I, T> {
 
     fn size(&self) -> Size {
         self.seen.kept.size()
+    }
+
+    fn piece(&mut self, number: u8, with: &mut dyn FnMut(&mut dyn Saved)) -> bool {
+        if number == 0 {
+            with(&mut self.seen.kept);
+        }
+        number == 0
+    }
+
+    fn loaded(&mut self, progress: Progress) {
+        self.seen.loaded(progress.horizon);
     }
 }

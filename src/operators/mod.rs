@@ -8,6 +8,7 @@
 
 mod by_epoch;
 mod dedup;
+mod freezing;
 mod key_by;
 mod letters;
 mod map;

@@ -7,8 +7,9 @@ use timely::dataflow::channels::pact::Exchange;
 use super::watermark::settled;
 use super::{ByEpoch, by_epoch};
 use crate::event::Event;
-use crate::state::{Size, State, TimeQueue, stable_hash, worker_of};
-use crate::stream::KeyedStream;
+use crate::state::saved::Saved;
+use crate::state::{Routed, Size, State, TimeQueue, stable_hash, worker_of};
+use crate::stream::{KeyedStream, short_name};
 use crate::time::{Closing, Progress};
 
 impl<K: State + std::hash::Hash + Eq, T: State> KeyedStream<'_, K, T> {
@@ -45,10 +46,13 @@ impl<K: State + std::hash::Hash + Eq, T: State> KeyedStream<'_, K, T> {
             worker_of(stable_hash(&route(&event.value)), workers)
         });
         let progress = stream.progress.clone();
+        let own = Rc::clone(&key);
+        let shape = format!("order of {}", short_name(std::any::type_name::<(K, T)>()));
         let logic = Order {
             held: TimeQueue::default(),
+            route: Rc::new(move |value| stable_hash(&own(value))),
         };
-        stream.events = by_epoch(&cx, stream.events, progress, pact, "order", logic);
+        stream.events = by_epoch(&cx, stream.events, progress, pact, ("order", &shape), logic);
         stream.progress = settled(stream.progress);
         Self { stream, key }
     }
@@ -56,6 +60,8 @@ impl<K: State + std::hash::Hash + Eq, T: State> KeyedStream<'_, K, T> {
 
 struct Order<T> {
     held: TimeQueue<T>,
+    /// The stable hash of an event's key.
+    route: Rc<dyn Fn(&T) -> u64>,
 }
 
 impl<T: State> ByEpoch for Order<T> {
@@ -72,5 +78,15 @@ impl<T: State> ByEpoch for Order<T> {
 
     fn size(&self) -> Size {
         self.held.size()
+    }
+
+    fn piece(&mut self, number: u8, with: &mut dyn FnMut(&mut dyn Saved)) -> bool {
+        if number == 0 {
+            with(&mut Routed {
+                queue: &mut self.held,
+                route: &*self.route,
+            });
+        }
+        number == 0
     }
 }

@@ -11,8 +11,10 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
+use timely::progress::frontier::MutableAntichain;
 
 use crate::observe::SourceStatus;
+use crate::state::{Checkpoints, Note};
 use crate::stream::{Context, Running};
 use crate::time::watermark::{Mark, SourceClock};
 use crate::time::{Epoch, EventTime, Progress, Watermarks};
@@ -66,18 +68,28 @@ type Builder = CapacityContainerBuilder<Vec<Progress>>;
 pub(crate) fn watermark<'scope>(
     cx: &Rc<Context<'scope>>,
     marks: StreamVec<'scope, Epoch, MarkOf>,
-    rules: Watermarks,
+    (source, rules): (u16, Watermarks),
     status: Arc<SourceStatus>,
     mut learned: impl FnMut(Known) + 'static,
 ) -> StreamVec<'scope, Epoch, Progress> {
     let doors = cx.workers;
     let running = cx.operator("watermark");
+    let (checkpoints, first_worker) = (cx.checkpoints.clone(), cx.worker == 0);
     marks
         .broadcast()
         .unary_frontier::<Builder, _, _, _>(Pipeline, "watermark", |_, _| {
-            let mut clock = SourceClock::new(doors);
-            let mut open: BTreeMap<Epoch, _> = BTreeMap::new();
+            let restored = checkpoints.as_ref().and_then(|all| all.progress(source));
+            // Told anew to operators behind it: they forget by it.
             let mut now = Progress::START;
+            let mut known_now = restored.unwrap_or(now);
+            let mut clock = SourceClock::new(doors, known_now.watermark);
+            let mut open: BTreeMap<Epoch, _> = BTreeMap::new();
+            // One worker tells for all: they know the same.
+            let mut cut = checkpoints.filter(|_| first_worker).map(|checkpoints| Cut {
+                checkpoints,
+                source,
+                next: Epoch::FIRST,
+            });
             let mut last = EventTime::NEVER;
             let mut known = Epoch::FIRST;
             move |(input, frontier), output| {
@@ -92,13 +104,20 @@ pub(crate) fn watermark<'scope>(
                     if frontier.less_equal(first.key()) {
                         break;
                     }
+                    if let Some(cut) = &mut cut {
+                        cut.tell(frontier, Some(*first.key()), known_now);
+                    }
                     let (capability, marks): (_, Vec<MarkOf>) = first.remove();
                     let new = close(&mut clock, &mut last, &marks, rules);
                     let before = std::mem::replace(&mut now, new);
+                    known_now = new;
                     if before != now {
                         status.advance(now.watermark);
                         output.session(&capability).give(now);
                     }
+                }
+                if let Some(cut) = &mut cut {
+                    cut.tell(frontier, open.keys().next().copied(), known_now);
                 }
                 if let Some(next) = frontier.frontier().first()
                     && *next > known
@@ -106,11 +125,34 @@ pub(crate) fn watermark<'scope>(
                     known = *next;
                     learned(Known {
                         next: known,
-                        horizon: now.horizon,
+                        horizon: known_now.horizon,
                     });
                 }
             }
         })
+}
+
+/// Tells what was known of a source at the end of each checkpoint's epoch.
+struct Cut {
+    checkpoints: Arc<Checkpoints>,
+    source: u16,
+    /// The first epoch that may be declared next.
+    next: Epoch,
+}
+
+impl Cut {
+    /// `now` is known, and `first` the first epoch whose marks are not counted in it.
+    fn tell(&mut self, frontier: &MutableAntichain<Epoch>, first: Option<Epoch>, now: Progress) {
+        let Some((epoch, _)) = self.checkpoints.declared(self.next) else {
+            return;
+        };
+        if frontier.less_equal(&epoch) || first.is_some_and(|first| first <= epoch) {
+            return;
+        }
+        self.next = epoch.next();
+        let (source, progress) = (self.source, now);
+        self.checkpoints.tell(Note::Watermark { source, progress });
+    }
 }
 
 /// What is known at the end of an epoch, whose marks are `marks`. `last` is the largest event time

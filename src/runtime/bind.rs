@@ -1,12 +1,16 @@
 //! From a port and a URI to a connector.
 
+mod kafka;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(super) use self::kafka::transaction;
+use self::kafka::{kafka_sink, kafka_source};
 use super::settings::{Bound, Settings, nearest};
 use crate::connectors::embedded::Typed;
-use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source, is_partition};
+use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source, Transactions, is_partition};
 use crate::connectors::{StderrSink, StdinSource, StdoutSink};
 use crate::error::{Error, Result};
 use crate::stream::{Description, Port, PortKind, short_name};
@@ -17,7 +21,12 @@ type Bindings = (Vec<Arc<dyn Source>>, Vec<Arc<dyn Sink>>);
 ///
 /// # Errors
 /// Lists ports that nothing binds, and bindings that no port asks for.
-pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) -> Result<Bindings> {
+pub(crate) fn bind(
+    job: &str,
+    description: &Description,
+    settings: &Settings,
+    commit: Option<&Arc<Transactions>>,
+) -> Result<Bindings> {
     let ports = |kind| {
         description
             .ports
@@ -51,7 +60,7 @@ pub(crate) fn bind(job: &str, description: &Description, settings: &Settings) ->
     for port in &description.ports {
         let bound = match port.kind {
             PortKind::Source => source(job, port, settings)?.map(|source| sources.push(source)),
-            PortKind::Sink => sink(job, port, settings)?.map(|sink| sinks.push(sink)),
+            PortKind::Sink => sink(job, port, settings, commit)?.map(|sink| sinks.push(sink)),
         };
         if bound.is_none() {
             unbound.push(match port.kind {
@@ -165,13 +174,18 @@ fn source(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn 
     }
 }
 
-fn sink(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Sink>>> {
+fn sink(
+    job: &str,
+    port: &Port,
+    settings: &Settings,
+    commit: Option<&Arc<Transactions>>,
+) -> Result<Option<Arc<dyn Sink>>> {
     match settings.sinks.get(&port.name) {
         Some(Bound::To(sink)) => {
             fits(port, "takes", sink.typed())?;
             return Ok(Some(Arc::clone(sink)));
         }
-        Some(Bound::Uri(uri)) => return sink_of(job, port, uri, settings).map(Some),
+        Some(Bound::Uri(uri)) => return sink_of(job, port, uri, settings, commit).map(Some),
         None => {}
     }
     if let Some(dir) = &settings.output_dir {
@@ -183,7 +197,7 @@ fn sink(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Si
         (Some(_), Some(topic)) => {
             // The topics of letters belong to the job.
             let topic = topic.replace('*', job);
-            sink_of(job, port, &format!("kafka:{topic}"), settings).map(Some)
+            sink_of(job, port, &format!("kafka:{topic}"), settings, commit).map(Some)
         }
         _ => Ok(None),
     }
@@ -248,14 +262,20 @@ fn source_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<
     }
 }
 
-fn sink_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Arc<dyn Sink>> {
+fn sink_of(
+    job: &str,
+    port: &Port,
+    text: &str,
+    settings: &Settings,
+    commit: Option<&Arc<Transactions>>,
+) -> Result<Arc<dyn Sink>> {
     let uri = parse(port, text)?;
     match uri.scheme {
         "file" if !uri.path.is_empty() => Ok(Arc::new(file_sink(Path::new(uri.path), settings))),
         "-" => Ok(Arc::new(StdoutSink::new())),
         "stderr" => Ok(Arc::new(StderrSink::new())),
         "null" => Ok(Arc::new(NullSink::new())),
-        "kafka" => kafka_sink(job, port, &uri, settings),
+        "kafka" => kafka_sink(job, port, &uri, settings, commit),
         _ => {
             let schemes = "file:PATH, kafka:TOPIC, - (standard output), stderr: or null:";
             let names = ["file", "kafka", "stderr", "null"];
@@ -271,83 +291,4 @@ fn unknown(port: &Port, uri: &str, expected: &str, schemes: &[&str]) -> Error {
         "port `{}`: expected {expected}, found `{uri}`{hint}",
         port.name
     ))
-}
-
-#[cfg(not(feature = "kafka"))]
-fn kafka_source(_: &str, port: &Port, _: &Uri<'_>, _: &Settings) -> Result<Arc<dyn Source>> {
-    Err(Error::usage(format!(
-        "port `{}`: this program was built without Kafka",
-        port.name
-    )))
-}
-
-#[cfg(not(feature = "kafka"))]
-fn kafka_sink(_: &str, port: &Port, _: &Uri<'_>, _: &Settings) -> Result<Arc<dyn Sink>> {
-    Err(Error::usage(format!(
-        "port `{}`: this program was built without Kafka",
-        port.name
-    )))
-}
-
-#[cfg(feature = "kafka")]
-use crate::connectors::{KafkaOptions, KafkaSink, KafkaSource};
-
-#[cfg(feature = "kafka")]
-fn kafka_source(
-    job: &str,
-    port: &Port,
-    uri: &Uri<'_>,
-    settings: &Settings,
-) -> Result<Arc<dyn Source>> {
-    if let Some((key, _)) = uri.options.first() {
-        return Err(Error::usage(format!(
-            "port `{}`: unknown option `{key}`",
-            port.name
-        )));
-    }
-    let options = kafka_options(job, port, settings)?;
-    Ok(Arc::new(KafkaSource::new(uri.path, options)))
-}
-
-#[cfg(feature = "kafka")]
-fn kafka_sink(job: &str, port: &Port, uri: &Uri<'_>, settings: &Settings) -> Result<Arc<dyn Sink>> {
-    let mut stamp_at_write = false;
-    for (key, value) in &uri.options {
-        if let ("timestamp", "write") = (*key, *value) {
-            stamp_at_write = true;
-        } else {
-            let why = format!("port `{}`: unknown option `{key}={value}`", port.name);
-            return Err(Error::usage(format!("{why}; expected timestamp=write")));
-        }
-    }
-    let options = kafka_options(job, port, settings)?;
-    Ok(Arc::new(KafkaSink::new(uri.path, options, stamp_at_write)))
-}
-
-#[cfg(feature = "kafka")]
-fn kafka_options(job: &str, port: &Port, settings: &Settings) -> Result<KafkaOptions> {
-    let Some(servers) = &settings.bootstrap else {
-        let why = format!("port `{}`: kafka: needs --bootstrap HOST:PORT", port.name);
-        return Err(Error::usage(why));
-    };
-    let mut options = KafkaOptions::new(servers, job);
-    for property in &settings.properties {
-        if property
-            .port
-            .as_ref()
-            .is_some_and(|name| *name != port.name)
-        {
-            continue;
-        }
-        let (name, value) = (property.name.clone(), property.value.clone());
-        if property.secret {
-            options.secrets.push(name.clone());
-        }
-        options.properties.push((name, value));
-    }
-    options.bounded = settings.bounded;
-    options.start = settings.start;
-    options.max_ahead = settings.max_ahead;
-    options.broker_timeout = settings.broker_timeout;
-    Ok(options)
 }

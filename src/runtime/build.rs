@@ -14,6 +14,7 @@ use crate::connectors::write_letters;
 use crate::error::{Error, Result};
 use crate::event::Letter;
 use crate::observe::{Board, Budget, Metrics};
+use crate::state::Checkpoints;
 use crate::stream::{Context, Control, Description, Flow, PortKind, Pressure, Running, Shared};
 use crate::time::{Closing, Epoch};
 
@@ -28,6 +29,7 @@ pub(crate) struct Common {
     pub(crate) board: Arc<Board>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) params: Arc<BTreeMap<String, String>>,
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
     pub(crate) round_trip: bool,
     /// Bytes of encoded output that may wait on a worker.
     pub(crate) pressure: usize,
@@ -57,6 +59,7 @@ pub(crate) fn build(
         budget: Arc::clone(&common.budget),
         pressure: Pressure::with_limit(common.pressure),
         plugs,
+        checkpoints: common.checkpoints.clone(),
         round_trip: common.round_trip,
     });
     let cx = Rc::new(Context {
@@ -127,6 +130,7 @@ pub(crate) fn describe(
             board: Arc::default(),
             budget: Arc::default(),
             params: Arc::clone(&params),
+            checkpoints: None,
             round_trip: false,
             pressure: usize::MAX,
         };

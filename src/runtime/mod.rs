@@ -3,9 +3,14 @@
 
 mod bind;
 mod build;
+mod checkpointer;
 mod memory;
+mod ownership;
 mod plan;
 mod preflight;
+mod progress_record;
+mod rebuild;
+mod recovery;
 mod settings;
 mod worker;
 
@@ -13,6 +18,6 @@ pub(crate) use build::{Describe, describe};
 pub(crate) use plan::Plan;
 pub(crate) use preflight::{Finding, check, create};
 pub(crate) use settings::Bound;
-pub use settings::Settings;
 pub(crate) use settings::nearest;
+pub use settings::{Guarantee, Instance, Settings};
 pub(crate) use worker::{Run, panicked, run};

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 
 use super::memory::Memory;
+use super::rebuild::Rebuild;
+use super::recovery::CheckpointPlan;
 use super::settings::Settings;
-use super::{Describe, bind, describe};
-use crate::connectors::{Sink, Source, Tuning};
+use super::{Describe, bind, describe, recovery};
+use crate::connectors::{Ends, Sink, Source, Tuning};
 use crate::error::{Error, Result};
 use crate::stream::{Description, PortKind};
 
@@ -29,6 +31,10 @@ pub(crate) struct Plan {
     /// Bytes of the whole budget, and those of it that state may take.
     pub(crate) memory: u64,
     pub(crate) create_topics: bool,
+    /// The run that reads the log again before this one, and what is to be seen of it.
+    pub(crate) rebuild: Option<Box<Rebuild>>,
+    /// `None`: the run makes no checkpoints.
+    pub(crate) checkpoint: Option<CheckpointPlan>,
     /// Names of the ports, in the order of sources and sinks.
     pub(crate) source_names: Vec<String>,
     pub(crate) sink_names: Vec<String>,
@@ -50,11 +56,13 @@ impl Plan {
             return Err(Error::usage(format!("unknown parameter `{unknown}`{hint}")));
         }
         let workers = settings.worker_count()?;
-        let (sources, sinks) = bind::bind(
-            settings.job_id.as_deref().unwrap_or(name),
-            &description,
-            settings,
-        )?;
+        let id = settings.job_id.as_deref().unwrap_or(name);
+        let commit = bind::transaction(&description, settings)?;
+        let (sources, sinks) = bind::bind(id, &description, settings, commit.as_ref())?;
+        let checkpoint = CheckpointPlan::new((name, id), &description, settings, commit)?;
+        if checkpoint.is_some() {
+            recovery::check_ports(&sources, &sinks, settings.exactly_once())?;
+        }
         let ports = description.ports.len();
         let Memory {
             all,
@@ -65,6 +73,9 @@ impl Plan {
         tuning.idle_timeout = settings.idle_timeout;
         tuning.max_ahead = settings.max_ahead;
         tuning.dead_limit = settings.dead_limit;
+        if settings.catch_up {
+            tuning.ends = Ends::ForNow;
+        }
         if let Some(cut) = settings.cut {
             (tuning.cut, tuning.jitter) = cut;
         }
@@ -80,10 +91,29 @@ impl Plan {
             buffer_bytes: buffers,
             memory: all,
             create_topics: settings.create_topics,
+            checkpoint,
+            rebuild: None,
             source_names: names(&description, PortKind::Source),
             sink_names: names(&description, PortKind::Sink),
             state_max: state,
         })
+    }
+
+    /// As [`Plan::new`], and before it whatever `settings` want read again.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub(crate) fn with_rebuild(
+        name: &str,
+        job: &Arc<Describe>,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let mut plan = Self::new(name, job, settings)?;
+        if settings.rebuild {
+            let again = Self::new(name, job, &settings.reading_again(&plan.sink_names)?)?;
+            plan.rebuild = Some(Box::new(Rebuild::new(again)));
+        }
+        Ok(plan)
     }
 
     /// Workers and memory.

@@ -5,9 +5,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connectors::{Cut, DeadLimit, Sink, Source, Start};
+use crate::connectors::{Cut, DeadLimit, NullSink, Sink, Source, Start};
 pub(crate) use crate::error::nearest;
 use crate::error::{Error, Result};
+
+/// What holds for results when a run is killed and started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Guarantee {
+    /// Each result is there once. Needs a state directory.
+    ExactlyOnce,
+    /// No result is missing, but some may be there again.
+    AtLeastOnce,
+}
+
+/// What is done if another instance of the job is alive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Instance {
+    /// This run ends.
+    #[default]
+    Yields,
+    /// The other one is shut out, and ends.
+    TakesOver,
+    /// This run waits until the other one is gone.
+    StandsBy,
+}
 
 /// A port's binding: a connector, or a URI that names one.
 pub(crate) enum Bound<C: ?Sized> {
@@ -56,6 +79,12 @@ pub struct Settings {
     pub(crate) buffer_bytes: Option<usize>,
     pub(crate) overwrite: bool,
     pub(crate) broker_timeout: Duration,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) checkpoint_interval: Duration,
+    pub(crate) guarantee: Option<Guarantee>,
+    pub(crate) instance: Instance,
+    pub(crate) catch_up: bool,
+    pub(crate) rebuild: bool,
     pub(crate) create_topics: bool,
     pub(crate) cut: Option<(Cut, Option<u64>)>,
     pub(crate) round_trip: bool,
@@ -79,6 +108,7 @@ impl Settings {
             idle_timeout: Some(Duration::from_secs(10)),
             max_ahead: Some(Duration::from_mins(10)),
             broker_timeout: Duration::from_mins(5),
+            checkpoint_interval: Duration::from_secs(1),
             ..Self::default()
         }
     }
@@ -241,6 +271,82 @@ impl Settings {
     pub fn broker_timeout(mut self, timeout: Duration) -> Self {
         self.broker_timeout = timeout;
         self
+    }
+
+    /// Checkpoints live in this directory, which is made if it is not there: a run goes on where the
+    /// last one on it stopped or was killed. Without it every run starts anew.
+    ///
+    /// One process uses a directory at a time. With Kafka sinks a checkpoint is committed together
+    /// with the results up to it, which needs a [`Settings::job_id`] of the job's own.
+    #[must_use]
+    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// How long after one checkpoint the next is begun, if there was something to read. Default:
+    /// 1 s. Results in Kafka become visible with a checkpoint.
+    #[must_use]
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// What holds for results when a run is killed and started again. Default: exactly once, if
+    /// there is a state directory.
+    #[must_use]
+    pub fn guarantee(mut self, guarantee: Guarantee) -> Self {
+        self.guarantee = Some(guarantee);
+        self
+    }
+
+    /// What is done if another instance of the job is alive. Default: the run ends with
+    /// [`ErrorKind::Owned`](crate::ErrorKind::Owned), before it does any harm.
+    #[must_use]
+    pub fn instance(mut self, instance: Instance) -> Self {
+        self.instance = instance;
+        self
+    }
+
+    /// As [`Settings::bounded`], but nothing fires early: what is open stays open, and the next run
+    /// goes on. Needs a state directory.
+    #[must_use]
+    pub fn catch_up(mut self, catch_up: bool) -> Self {
+        self.catch_up = catch_up;
+        self.bounded |= catch_up;
+        self
+    }
+
+    /// The state directory is lost, or of another plan: the log is read again from where the job
+    /// began, up to where it was committed, and nothing that was written is written again. Then the
+    /// job goes on. Needs what was committed, in Kafka, and a log that still has all of it.
+    #[must_use]
+    pub fn rebuild(mut self, rebuild: bool) -> Self {
+        self.rebuild = rebuild;
+        self
+    }
+
+    /// Settings of the run that reads a log again: it ends where it is told, and writes nowhere.
+    pub(crate) fn reading_again(&self, sinks: &[String]) -> Result<Self> {
+        if !self.exactly_once() {
+            return Err(Error::usage(
+                "--rebuild: needs --state-dir DIR, where the state will be",
+            ));
+        }
+        let mut again = self
+            .clone()
+            .catch_up(true)
+            .guarantee(Guarantee::AtLeastOnce);
+        again.rebuild = false;
+        for sink in sinks {
+            again = again.bind_sink(sink, NullSink::new());
+        }
+        Ok(again)
+    }
+
+    /// What holds for results.
+    pub(crate) fn exactly_once(&self) -> bool {
+        self.state_dir.is_some() && self.guarantee != Some(Guarantee::AtLeastOnce)
     }
 
     /// Topics that are missing are created at the start: one of a sink with as many partitions as

@@ -14,10 +14,13 @@ use timely::worker::Worker;
 use tracing::info;
 
 use super::build::{Built, Common, build};
+use super::rebuild::rebuild;
+use super::recovery;
 use super::{Plan, create};
 use crate::connectors::{Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Board, Budget, Metrics, Summary, now};
+use crate::state::{Checkpoints, Note};
 use crate::stream::{Control, Running};
 use crate::time::Epoch;
 
@@ -60,10 +63,14 @@ impl Run {
 /// # Errors
 /// The first operating error of any worker; a panic, with the operator's name; an interrupted
 /// bounded run.
-pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
+pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
+    if let Some(again) = plan.rebuild.take() {
+        rebuild(&plan, *again, run)?;
+    }
     for made in create(&plan)? {
         info!("{made}");
     }
+    let recovered = recovery::recover(&plan, run)?;
     at_once(&plan.sources, |source| source.prepare())?;
     if let Some(dir) = &plan.output_dir {
         let about = || format!("folder `{}` cannot be made", dir.display());
@@ -74,7 +81,14 @@ pub(crate) fn run(plan: Plan, run: &Run) -> Result<Summary> {
     let bounded = plan.is_bounded();
     let sinks = plan.sinks.clone();
     let limit = plan.tuning.dead_limit;
-    let outcome = execute(plan, run)
+    let checkpointing = recovered.map(|found| found.begin(&plan, run)).transpose()?;
+    let checkpoints = checkpointing
+        .as_ref()
+        .map(|all| Arc::clone(&all.checkpoints));
+    let outcome = execute(plan, run, checkpoints);
+    let ended = checkpointing.map_or(Ok(()), |all| all.end(run.control.is_faulty()).map(|_| ()));
+    let outcome = outcome
+        .and(ended)
         .and_then(|()| check_dead_share(limit, &Summary::of(&run.metrics), &run.board));
     let fault = run.control.take_fault();
     let stopped = run.control.is_stopping() && bounded;
@@ -119,7 +133,7 @@ fn tell_sinks_of_stop(plan: &Plan, run: &Run) {
 ///
 /// # Errors
 /// The first of `these` that fails, in their order.
-fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) -> Result {
+pub(super) fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) -> Result {
     let [first, rest @ ..] = these else {
         return Ok(());
     };
@@ -134,7 +148,7 @@ fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) -> Result {
     })
 }
 
-fn execute(plan: Plan, run: &Run) -> Result {
+pub(super) fn execute(plan: Plan, run: &Run, checkpoints: Option<Arc<Checkpoints>>) -> Result {
     let (workers, bounded) = (plan.workers, plan.is_bounded());
     let config = match workers {
         1 => timely::Config::thread(),
@@ -146,6 +160,7 @@ fn execute(plan: Plan, run: &Run) -> Result {
         board: Arc::clone(&run.board),
         budget: Arc::clone(&run.budget),
         params: Arc::clone(&plan.params),
+        checkpoints,
         round_trip: plan.round_trip,
         pressure: plan.buffer_bytes / 4 / workers,
     };
@@ -188,6 +203,13 @@ fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs, bounded: bool) {
     let Built { shared, probe, .. } = built;
     let told = shared.count();
     told.life.begin();
+    let checkpoints = shared.checkpoints.as_ref();
+    if let Some(checkpoints) = checkpoints {
+        checkpoints.tell(Note::Built {
+            operators: built.description.stateful.len(),
+            doors: built.description.lateness.len(),
+        });
+    }
     let mut complete = first_open(probe);
     let mut stopped = None;
     while !shared.control.is_faulty() {
@@ -197,7 +219,7 @@ fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs, bounded: bool) {
         if shared.control.is_stopping() {
             // What a bounded run has written so far is discarded: there is nothing to wait for.
             let asked = *stopped.get_or_insert_with(now);
-            if bounded || asked.elapsed() > CLOSE_MAX {
+            if bounded && checkpoints.is_none() || asked.elapsed() > CLOSE_MAX {
                 let why = "stopped: results were not all taken";
                 return shared.control.fail(Error::operating(why));
             }
@@ -210,6 +232,12 @@ fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs, bounded: bool) {
             complete = reached;
             let epoch = reached.map_or(u64::MAX, Epoch::number);
             told.complete.store(epoch, Relaxed);
+            // One worker tells for all, and only who waits for it.
+            if let Some(checkpoints) = checkpoints.filter(|all| !all.is_settled())
+                && shared.worker == 0
+            {
+                checkpoints.tell(Note::Complete(reached));
+            }
             plugs
                 .doors
                 .borrow()

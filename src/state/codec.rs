@@ -30,6 +30,13 @@ pub(crate) fn decode<T: State>(bytes: &[u8]) -> Result<T> {
     }
 }
 
+/// Reads a value from the beginning of `bytes`, and gives what lies behind it.
+pub(crate) fn decode_first<T: State>(bytes: &[u8]) -> Result<(T, &[u8])> {
+    let (value, read) = bincode::serde::decode_from_slice(bytes, LAYOUT)
+        .map_err(|cause| broken::<T>("cannot be read back", cause))?;
+    Ok((value, &bytes[read..]))
+}
+
 /// Whether `value` would be written as `bytes`. Stops at the first byte that differs, so that it
 /// costs next to nothing where the answer is no.
 pub(crate) fn is_written_as<T: State>(value: &T, bytes: &[u8]) -> bool {

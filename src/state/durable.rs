@@ -42,12 +42,6 @@ pub(crate) fn new_folder(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.sync_folder(parent(path))
 }
 
-/// Whether a file of this name was being written when its process died: it means nothing, and
-/// whoever cleans up may remove it.
-pub(crate) fn is_leftover(name: &str) -> bool {
-    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
-}
-
 /// Where a file for `path` is written.
 fn meanwhile(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
@@ -308,7 +302,6 @@ mod tests {
     fn a_leftover_is_known_by_its_name() {
         let hidden = meanwhile(Path::new("state/manifest")).unwrap();
         assert_eq!(hidden, Path::new("state/.manifest.tmp"));
-        assert!(is_leftover(".manifest.tmp") && !is_leftover("manifest"));
         assert_eq!(parent(Path::new("manifest")), Path::new("."));
     }
 }

@@ -37,49 +37,6 @@ pub(crate) fn write_frame(payload: &[u8], out: &mut Vec<u8>) -> Result {
     Ok(())
 }
 
-/// A frame whose payload is being appended to a vector: what would have to be copied into a frame
-/// is written where it belongs at once.
-#[derive(Debug)]
-#[must_use = "a frame without a head cannot be read"]
-pub(crate) struct OpenFrame {
-    start: usize,
-}
-
-impl OpenFrame {
-    /// Leaves room for the head; all that is appended from now on is payload.
-    pub(crate) fn begin(out: &mut Vec<u8>) -> Self {
-        let start = out.len();
-        out.resize(start + HEAD, 0);
-        Self { start }
-    }
-
-    /// Bytes of payload so far.
-    pub(crate) fn len(&self, out: &[u8]) -> usize {
-        out.len() - self.start - HEAD
-    }
-
-    /// Fills in the head.
-    ///
-    /// # Errors
-    /// A payload that is longer than [`LONGEST`]; then the frame is taken out.
-    pub(crate) fn end(self, out: &mut Vec<u8>) -> Result {
-        let frame = &mut out[self.start..];
-        match head(&frame[HEAD..]) {
-            Ok(head) => frame[..HEAD].copy_from_slice(&head),
-            Err(too_long) => {
-                self.abandon(out);
-                return Err(too_long);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the frame out.
-    pub(crate) fn abandon(self, out: &mut Vec<u8>) {
-        out.truncate(self.start);
-    }
-}
-
 fn head(payload: &[u8]) -> Result<[u8; HEAD]> {
     let mut head = [0; HEAD];
     head[..4].copy_from_slice(&length(payload.len())?.to_le_bytes());
@@ -237,20 +194,6 @@ mod tests {
         assert_eq!(bytes[..8], [9, 0, 0, 0, 0x83, 0x92, 0x06, 0xE3]);
         assert_eq!(bytes[8..HEAD], [0x69, 0xD9, 0xE8, 0x9A]);
         assert_eq!(&bytes[HEAD..], b"123456789");
-    }
-
-    #[test]
-    fn a_payload_written_in_place_is_the_same_frame() {
-        let mut out = b"before".to_vec();
-        let frame = OpenFrame::begin(&mut out);
-        out.extend_from_slice(b"pay");
-        out.extend_from_slice(b"load");
-        assert_eq!(frame.len(&out), 7);
-        frame.end(&mut out).unwrap();
-        let abandoned = OpenFrame::begin(&mut out);
-        out.push(1);
-        abandoned.abandon(&mut out);
-        assert_eq!(out["before".len()..], written(&[b"payload".to_vec()]));
     }
 
     #[test]

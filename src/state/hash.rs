@@ -120,7 +120,13 @@ pub(crate) fn slot(hash: u64) -> u64 {
 /// The worker that holds the slot of a key.
 #[inline]
 pub(crate) fn worker_of(hash: u64, workers: usize) -> u64 {
-    slot(hash) * workers as u64 / SLOTS
+    worker_of_slot(slot(hash), workers)
+}
+
+/// The worker that holds `slot`.
+#[inline]
+pub(crate) fn worker_of_slot(slot: u64, workers: usize) -> u64 {
+    slot * workers as u64 / SLOTS
 }
 
 #[cfg(test)]

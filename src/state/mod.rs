@@ -7,18 +7,20 @@
 //! outlive the process.
 
 mod calendar;
+pub(crate) mod checkpoints;
 pub(crate) mod codec;
-#[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
 pub(crate) mod disk;
-#[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
 pub(crate) mod durable;
-#[cfg_attr(not(test), expect(dead_code, reason = "checkpoints use it"))]
 pub(crate) mod frame;
 mod hash;
 mod index;
 #[cfg(test)]
 pub(crate) mod lossy;
+pub(crate) mod manifest;
+pub(crate) mod restored;
+pub(crate) mod saved;
 mod size;
+pub(crate) mod store;
 mod table;
 mod time_queue;
 
@@ -26,11 +28,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use calendar::Calendar;
+pub(crate) use checkpoints::{Checkpoints, Note, PartitionFact, Stand};
 pub use hash::{StableHasher, stable_hash};
-pub(crate) use hash::{slot, worker_of};
+pub(crate) use hash::{slot, worker_of, worker_of_slot};
 pub(crate) use size::Size;
 pub(crate) use table::{Drain, Hint, Table};
-pub(crate) use time_queue::TimeQueue;
+pub(crate) use time_queue::{Routed, TimeQueue};
 
 /// A value that can be kept in state and sent between workers.
 ///

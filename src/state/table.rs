@@ -2,6 +2,8 @@
 //! an entry finds them. So growth never copies an entry, a table costs its entries and little more
 //! at every size, and what a table holds comes out in the order in which it came in.
 
+mod saved;
+
 use std::hash::Hash;
 
 use hashbrown::hash_table::Entry as Indexed;
@@ -37,6 +39,8 @@ struct Changes<K> {
     stamp: u32,
     touched: Vec<u32>,
     removed: Vec<K>,
+    /// How far a save of everything has come.
+    cursor: usize,
 }
 
 /// Values by key. See the module.
@@ -84,43 +88,6 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
             elsewhere(key) + elsewhere(value)
         });
         Size::sampled(self.len, self.bytes(), some)
-    }
-
-    /// Remembers from now on which entries change.
-    #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints call it"))]
-    pub(crate) fn track_changes(&mut self) {
-        self.changes = Some(Changes {
-            stamp: 1,
-            touched: Vec::new(),
-            removed: Vec::new(),
-        });
-    }
-
-    /// Hands each entry that changed since the last call to `each` (`None`: it was removed), and
-    /// begins anew.
-    #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints call it"))]
-    pub(crate) fn take_changes(&mut self, mut each: impl FnMut(&K, Option<&V>)) {
-        let Some(mut changes) = self.changes.take() else {
-            return;
-        };
-        // Removals first: an entry may have come again since.
-        changes.removed.drain(..).for_each(|key| each(&key, None));
-        for at in changes.touched.drain(..) {
-            let (block, nth) = (at as usize / BLOCK, at as usize % BLOCK);
-            let Some(entry) = self
-                .blocks
-                .get_mut(block)
-                .and_then(|block| block.get_mut(nth))
-            else {
-                continue; // it moved into a hole, and was noted there again
-            };
-            if entry.stamp == changes.stamp {
-                entry.stamp = 0;
-                each(&entry.key, Some(&entry.value));
-            }
-        }
-        changes.stamp = changes.stamp.wrapping_add(1).max(1);
-        self.changes = Some(changes);
     }
 
     /// The value of `key`, whose stable hash is `hash`.
@@ -241,6 +208,15 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
 
     /// Takes `key` out.
     pub(crate) fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
+        let removed = self.forget(hash, key)?;
+        if let Some(changes) = &mut self.changes {
+            changes.removed.push(key.clone());
+        }
+        Some(removed)
+    }
+
+    /// Takes `key` out, and no checkpoint hears of it: whoever loads its entry forgets it again.
+    fn forget(&mut self, hash: u64, key: &K) -> Option<V> {
         let Self {
             blocks,
             index,
@@ -254,9 +230,6 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         let (place, _) = place.remove();
         *len -= 1;
         let last = pop(blocks);
-        if let Some(changes) = changes {
-            changes.removed.push(key.clone());
-        }
         let last_at = u32::try_from(*len).expect("fewer than 2^32 entries");
         if place.at == last_at {
             return Some(last.value);
@@ -278,8 +251,9 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         Some(removed.value)
     }
 
-    /// Looks at `some` entries from where the last call stopped, around and around, and takes out
-    /// those that are not to be kept.
+    /// Looks at `some` entries from where the last call stopped, around and around, and forgets
+    /// those that are not to be kept. Checkpoints do not hear of it: what decides that must decide
+    /// the same when they are loaded.
     pub(crate) fn sweep(
         &mut self,
         cursor: &mut usize,
@@ -298,11 +272,23 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
             }
             // Another entry moves to this place and is looked at next.
             let key = looked_at.key.clone();
-            self.remove(super::stable_hash(&key), &key);
+            self.forget(super::stable_hash(&key), &key);
             if self.is_empty() {
                 return;
             }
         }
+    }
+
+    /// Forgets what is not to be kept, as [`Table::sweep`] would in time.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&K, &V) -> bool) {
+        let mut cursor = 0;
+        self.sweep(&mut cursor, self.len, keep);
+    }
+
+    /// Everything in it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        let entries = self.blocks.iter().flatten();
+        entries.map(|entry| (&entry.key, &entry.value))
     }
 
     /// Everything in it, in the order in which it came (as far as nothing was removed). Memory is
@@ -392,8 +378,10 @@ impl<K, V> Iterator for Drain<K, V> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::saved::{Holds, Parcel, Parcels, Saved};
     use super::super::stable_hash;
     use super::*;
+    use crate::time::Progress;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -408,14 +396,39 @@ mod tests {
         table.upsert_at(hint, hash, key, || 0, |value| *value += by);
     }
 
+    /// Brings `copy` up to what `table` is, as a checkpoint and its recovery do.
+    fn follow(copy: &mut Table<u32, u64>, table: &mut Table<u32, u64>, all: bool) -> usize {
+        let mut parcels = Parcels::of("table");
+        while table.save(all, 7, &mut parcels).unwrap() {}
+        parcels.end(Progress::START);
+        let mut count = 0;
+        for parcel in &parcels.done {
+            let Holds::Entries(entries) = Parcel::read(parcel).unwrap().holds else {
+                continue;
+            };
+            for entry in entries {
+                let (at, bytes) = entry.unwrap();
+                assert!(at < 1024);
+                copy.load(0, bytes).unwrap();
+                count += 1;
+            }
+        }
+        copy.loaded(Progress::START);
+        count
+    }
+
+    fn sorted(table: &Table<u32, u64>) -> BTreeMap<u32, u64> {
+        table.iter().map(|(key, value)| (*key, *value)).collect()
+    }
+
     proptest! {
         #[test]
         fn it_is_a_map_that_knows_what_changed(
-            steps in prop::collection::vec((0u32..300, 0u8..10), 0..2_000),
+            steps in prop::collection::vec((0u32..300, 0u8..12), 0..2_000),
         ) {
             let (mut table, mut model) = (Table::default(), BTreeMap::new());
-            table.track_changes();
-            let (mut copy, mut dirty) = (BTreeMap::new(), BTreeSet::new());
+            table.track();
+            let (mut copy, mut dirty) = (Table::default(), BTreeSet::new());
             for (key, step) in steps {
                 match step {
                     0..7 => {
@@ -428,16 +441,18 @@ mod tests {
                         prop_assert_eq!(removed, model.remove(&key));
                         dirty.insert(key);
                     }
-                    _ => {
-                        table.take_changes(|key, value| {
-                            assert!(dirty.contains(key), "{key} did not change");
-                            match value {
-                                Some(value) => copy.insert(*key, *value),
-                                None => copy.remove(key),
-                            };
-                        });
+                    9 | 10 => {
+                        let saved = follow(&mut copy, &mut table, false);
+                        prop_assert!(saved <= 2 * dirty.len(), "{} of {}", saved, dirty.len());
                         dirty.clear();
-                        prop_assert_eq!(&copy, &model);
+                        prop_assert_eq!(sorted(&copy), model.clone());
+                    }
+                    _ => {
+                        copy = Table::default();
+                        let saved = follow(&mut copy, &mut table, true);
+                        dirty.clear();
+                        prop_assert_eq!(saved, model.len());
+                        prop_assert_eq!(sorted(&copy), model.clone());
                     }
                 }
                 prop_assert_eq!(table.get(stable_hash(&key), &key), model.get(&key));
@@ -445,6 +460,20 @@ mod tests {
             prop_assert_eq!(table.len(), model.len());
             prop_assert_eq!(table.drain().collect::<BTreeMap<_, _>>(), model);
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_saved_and_what_comes_again_is() {
+        let mut table = Table::default();
+        table.track();
+        (0..100).for_each(|key| add(&mut table, key, 1));
+        let mut copy = Table::default();
+        assert_eq!(follow(&mut copy, &mut table, false), 100);
+        table.retain(|key, _| key % 2 == 0);
+        add(&mut table, 7, 9);
+        assert_eq!(follow(&mut copy, &mut table, false), 1);
+        copy.retain(|key, _| key % 2 == 0 || *key == 7);
+        assert_eq!(sorted(&copy), sorted(&table));
     }
 
     #[test]

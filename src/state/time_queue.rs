@@ -1,6 +1,8 @@
 //! What is held until its time has come: a calendar of small spans, each put in order only when
 //! it is released.
 
+mod saved;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::size::elsewhere;
@@ -23,6 +25,22 @@ const SPARE_MAX: usize = 64;
 /// Events that are looked at to know what all of them hold elsewhere.
 const SAMPLES: usize = 16;
 
+pub(crate) use saved::Routed;
+
+/// Events of one span, in no order.
+#[derive(Clone, Debug)]
+struct Span<T> {
+    events: Vec<Event<T>>,
+    /// So many of them are in a checkpoint. What is put back has to be saved again.
+    saved: usize,
+}
+
+impl<T> Span<T> {
+    fn of(events: Vec<Event<T>>) -> Self {
+        Self { events, saved: 0 }
+    }
+}
+
 /// Events by time, released in the order of their positions.
 ///
 /// Order within a span is made once, when it is released, so holding an event costs a push. A
@@ -32,10 +50,10 @@ const SAMPLES: usize = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct TimeQueue<T> {
     /// Spans from `base` on.
-    ring: VecDeque<Vec<Event<T>>>,
+    ring: VecDeque<Span<T>>,
     base: i64,
     /// Spans that did not lie in the ring when an event of theirs came.
-    far: BTreeMap<i64, Vec<Event<T>>>,
+    far: BTreeMap<i64, Span<T>>,
     /// Emptied vectors, to be used again.
     spare: Vec<Vec<Event<T>>>,
     /// The milliseconds of the span that is put in order; empty between releases.
@@ -43,6 +61,8 @@ pub(crate) struct TimeQueue<T> {
     len: usize,
     /// Events that all vectors have room for.
     capacity: usize,
+    /// A checkpoint has begun to save it.
+    saving: bool,
 }
 
 impl<T> Default for TimeQueue<T> {
@@ -55,20 +75,20 @@ impl<T> Default for TimeQueue<T> {
             dealt: Default::default(),
             len: 0,
             capacity: 0,
+            saving: false,
         }
     }
 }
 
 impl<T> TimeQueue<T> {
     /// Events that are held.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Bytes of memory it takes, without what the values hold elsewhere.
     pub(crate) fn bytes(&self) -> usize {
-        self.capacity * size_of::<Event<T>>() + self.ring.capacity() * size_of::<Vec<Event<T>>>()
+        self.capacity * size_of::<Event<T>>() + self.ring.capacity() * size_of::<Span<T>>()
     }
 
     /// What it takes, with an estimate of what the values hold elsewhere.
@@ -77,7 +97,7 @@ impl<T> TimeQueue<T> {
         T: State,
     {
         let spans = self.ring.iter().chain(self.far.values());
-        let some = spans.filter_map(|span| span.last()).take(SAMPLES);
+        let some = spans.filter_map(|span| span.events.last()).take(SAMPLES);
         Size::sampled(
             self.len,
             self.bytes(),
@@ -88,7 +108,8 @@ impl<T> TimeQueue<T> {
     /// Everything that is held, in no order.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Event<T>> {
-        self.ring.iter().chain(self.far.values()).flatten()
+        let spans = self.ring.iter().chain(self.far.values());
+        spans.flat_map(|span| &span.events)
     }
 
     /// Holds `event`.
@@ -111,11 +132,14 @@ impl<T> TimeQueue<T> {
         let events = match usize::try_from(span - *base) {
             Ok(place) if place < RING => {
                 while ring.len() <= place {
-                    ring.push_back(spare.pop().unwrap_or_default());
+                    ring.push_back(Span::of(spare.pop().unwrap_or_default()));
                 }
-                &mut ring[place]
+                &mut ring[place].events
             }
-            _ => far.entry(span).or_default(),
+            _ => {
+                let fresh = || Span::of(Vec::new());
+                &mut far.entry(span).or_insert_with(fresh).events
+            }
         };
         let before = events.capacity();
         events.push(event);
@@ -124,10 +148,10 @@ impl<T> TimeQueue<T> {
 
     /// The first span that holds an event, taken out.
     fn pop_before(&mut self, horizon: EventTime) -> Option<(i64, Vec<Event<T>>)> {
-        while self.ring.front().is_some_and(Vec::is_empty) {
+        while (self.ring.front()).is_some_and(|span| span.events.is_empty()) {
             let empty = self.ring.pop_front()?;
             self.base += 1;
-            self.keep(empty);
+            self.keep(empty.events);
         }
         let near = (!self.ring.is_empty()).then_some(self.base);
         let far = self.far.keys().next().copied();
@@ -137,11 +161,11 @@ impl<T> TimeQueue<T> {
         }
         let mut events = Vec::new();
         if near == Some(span) {
-            events = self.ring.pop_front()?;
+            events = self.ring.pop_front()?.events;
             self.base += 1;
         }
         if far == Some(span) {
-            let mut stragglers = self.far.remove(&span)?;
+            let mut stragglers = self.far.remove(&span)?.events;
             let before = events.capacity();
             events.append(&mut stragglers);
             self.capacity += events.capacity();
@@ -197,9 +221,9 @@ impl<T> TimeQueue<T> {
                 // The horizon lies within the span: the rest goes back to where it was.
                 if span + 1 == self.base {
                     self.base = span;
-                    self.ring.push_front(events);
+                    self.ring.push_front(Span::of(events));
                 } else {
-                    self.far.insert(span, events);
+                    self.far.insert(span, Span::of(events));
                 }
                 return false;
             }
@@ -213,6 +237,8 @@ impl<T> TimeQueue<T> {
 mod tests {
     use super::*;
     use crate::event::Position;
+    use crate::state::saved::{Holds, Parcel, Parcels, Saved};
+    use crate::time::Progress;
     use proptest::prelude::*;
 
     fn event(time: i64, offset: u64) -> Event<u64> {
@@ -272,6 +298,69 @@ mod tests {
                 prop_assert_eq!(released, model.drain(..due).collect::<Vec<_>>());
                 prop_assert_eq!(queue.len(), model.len());
                 prop_assert_eq!(queue.iter().count(), model.len());
+            }
+        }
+    }
+
+    /// Brings `copy` up to what `queue` is, as a checkpoint and its recovery do.
+    fn follow(log: &mut Vec<Vec<u8>>, queue: &mut TimeQueue<u64>, all: bool) -> TimeQueue<u64> {
+        let mut parcels = Parcels::of("queue");
+        let route = |value: &u64| *value;
+        let mut routed = Routed {
+            queue,
+            route: &route,
+        };
+        while routed.save(all, 5, &mut parcels).unwrap() {}
+        parcels.end(Progress::START);
+        if all {
+            log.clear();
+        }
+        log.extend(parcels.done);
+        let mut copy = TimeQueue::default();
+        let mut routed = Routed {
+            queue: &mut copy,
+            route: &route,
+        };
+        for parcel in log {
+            if let Holds::Entries(entries) = Parcel::read(parcel).unwrap().holds {
+                for entry in entries {
+                    routed.load(0, entry.unwrap().1).unwrap();
+                }
+            }
+        }
+        copy
+    }
+
+    proptest! {
+        #[test]
+        fn it_comes_back_from_what_was_saved_of_it(
+            steps in prop::collection::vec((-2_000i64..2_000, 0u8..12), 0..400),
+        ) {
+            let (mut queue, mut log) = (TimeQueue::default(), Vec::new());
+            let mut horizon = EventTime::NEVER;
+            for (offset, (time, step)) in (0u64..).zip(steps) {
+                match step {
+                    0..9 if time >= horizon.millis() => queue.push(event(time, offset)),
+                    0..9 => {}
+                    9 => {
+                        horizon = horizon.max(EventTime::from(time));
+                        let mut out = Vec::new();
+                        while queue.release(horizon, out.len() + 3, &mut out) {}
+                    }
+                    _ => {
+                        let mut copy = follow(&mut log, &mut queue, step == 11);
+                        let progress = Progress { horizon, ..Progress::START };
+                        Routed { queue: &mut copy, route: &|value| *value }.loaded(progress);
+                        let mut all = [&queue, &copy].map(|queue| {
+                            queue.iter().map(|event| event.at).collect::<Vec<_>>()
+                        });
+                        for all in &mut all {
+                            all.sort_unstable();
+                        }
+                        prop_assert_eq!(&all[0], &all[1]);
+                        prop_assert_eq!(copy.len(), all[1].len());
+                    }
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ use super::{Closings, Control, Description, Flow, Param, ParamText};
 use crate::error::{Error, Result};
 use crate::event::Letter;
 use crate::observe::{Board, Budget, Metrics, WorkerMetrics};
+use crate::state::Checkpoints;
 use crate::time::Epoch;
 
 /// Streams of letters that nobody has taken yet.
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) pressure: Pressure,
     /// What the connectors need to find their bindings; this layer does not know them.
     pub(crate) plugs: Rc<dyn Any>,
+    /// `None`: the run makes no checkpoints.
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
     /// Whether everything exchanged or kept is sent through the codec once: tests do.
     pub(crate) round_trip: bool,
 }
@@ -122,6 +125,12 @@ impl Context<'_> {
             1 => Rc::from(name),
             nth => Rc::from(format!("{name} {nth}")),
         }
+    }
+
+    /// Notes that `operator` keeps state, and what must not change under it.
+    pub(crate) fn keeps_state(&self, operator: &str, shape: &str) {
+        let shape = (operator.to_owned(), shape.to_owned());
+        self.description.borrow_mut().stateful.push(shape);
     }
 
     /// Notes a step for `describe`.

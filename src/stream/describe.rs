@@ -55,6 +55,8 @@ pub(crate) struct Description {
     pub(crate) errors: Vec<Error>,
     /// How many operators have each name.
     pub(crate) operators: BTreeMap<String, usize>,
+    /// Operators that keep state, and what of their description must not change under it.
+    pub(crate) stateful: Vec<(String, String)>,
 }
 
 impl Description {

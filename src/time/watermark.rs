@@ -191,11 +191,12 @@ pub(crate) struct SourceClock {
 }
 
 impl SourceClock {
-    /// Before any mark each door counts as reading a partition of which nothing is known.
-    pub(crate) fn new(doors: usize) -> Self {
+    /// Before any mark each door counts as reading a partition of which nothing is known. It goes
+    /// on from `watermark`.
+    pub(crate) fn new(doors: usize, watermark: EventTime) -> Self {
         Self {
             marks: vec![Mark::Reading(EventTime::NEVER); doors],
-            watermark: EventTime::NEVER,
+            watermark,
         }
     }
 
@@ -288,7 +289,7 @@ mod tests {
 
     #[test]
     fn silence_stops_the_watermark_and_an_end_releases_it() {
-        let mut clock = SourceClock::new(2);
+        let mut clock = SourceClock::new(2, EventTime::NEVER);
         assert_eq!(clock.close(), EventTime::NEVER);
         clock.mark(0, Mark::Reading(at(7)));
         clock.mark(1, Mark::Idle);

@@ -130,6 +130,11 @@ impl Running {
         }
     }
 
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Its standard output, which nobody reads yet.
     pub(crate) fn take_out(&mut self) -> ChildStdout {
         self.child.stdout.take().unwrap()

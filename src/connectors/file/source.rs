@@ -5,11 +5,11 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Filled, Lines, Packing};
-use crate::connectors::{Fetched, Found, Reader, Share, Source};
-use crate::error::{Error, Result};
+use crate::connectors::{Fetched, Found, PartitionCut, Reader, Share, Source, SourceCut};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Origin, RECORD_BYTES_MAX, Record};
 
 /// What a buffer of a partition has when there is room for it: enough to hide the system call.
@@ -47,6 +47,7 @@ pub struct FileSource {
     path: PathBuf,
     longest: usize,
     files: Mutex<Arc<[PathBuf]>>,
+    resumed: OnceLock<SourceCut>,
 }
 
 impl FileSource {
@@ -56,7 +57,19 @@ impl FileSource {
             path: path.into(),
             longest: RECORD_BYTES_MAX,
             files: Mutex::default(),
+            resumed: OnceLock::new(),
         }
+    }
+
+    fn files(&self) -> Arc<[PathBuf]> {
+        Arc::clone(&self.files.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where reading of `partition` begins.
+    fn start(&self, partition: u32) -> u64 {
+        let cuts = self.resumed.get().map_or(&[][..], |cut| &cut.partitions);
+        let cut = cuts.iter().find(|cut| cut.partition == partition);
+        cut.map_or(0, |cut| cut.next)
     }
 
     /// Lines of up to `bytes` are given whole; by default, those that can be a record.
@@ -80,6 +93,24 @@ impl Source for FileSource {
         true
     }
 
+    fn resume(&self, cut: &SourceCut) -> Result {
+        let resumed = self.resumed.set(cut.clone());
+        resumed.map_err(|_| Error::usage("a source is resumed once"))
+    }
+
+    fn cut(&self) -> Result<Option<SourceCut>> {
+        let files = self.files();
+        let cut = |partition| PartitionCut {
+            partition,
+            next: self.start(partition),
+            end: None,
+        };
+        Ok(Some(SourceCut {
+            identity: identity(&files)?,
+            partitions: (0..).zip(files.iter()).map(|(nth, _)| cut(nth)).collect(),
+        }))
+    }
+
     fn check(&self, _creates: bool) -> Result<String> {
         self.prepare()?;
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,18 +128,24 @@ impl Source for FileSource {
         for file in &files {
             check(file).map_err(|cause| cannot_read(file, cause))?;
         }
+        if let Some(cut) = self.resumed.get() {
+            check_same(&cut.identity, &identity(&files)?)?;
+        }
         *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files.into();
         Ok(())
     }
 
     fn open(&self, share: Share) -> Result<Box<dyn Reader>> {
-        let files = Arc::clone(&self.files.lock().unwrap_or_else(PoisonError::into_inner));
+        let files = self.files();
         let keep_open = files.len() <= OPEN_FILES_MAX;
         let own = (0..)
             .zip(files.iter())
             .filter(|(partition, _)| share.owns(*partition));
         let partitions: Vec<_> = own
-            .map(|(number, path)| Partition::new(number, path, self.longest))
+            .map(|(number, path)| {
+                let start = self.start(number);
+                Partition::new(number, path, (start, self.longest))
+            })
             .collect();
         let budget = share.buffer_bytes / partitions.len().max(1);
         Ok(Box::new(FileReader {
@@ -118,6 +155,37 @@ impl Source for FileSource {
             discovered: false,
         }))
     }
+}
+
+/// What tells these files from others, or from what they become: a line each.
+fn identity(files: &[PathBuf]) -> Result<String> {
+    let mut all = String::new();
+    for file in files {
+        let found = fs::metadata(file).map_err(|cause| cannot_read(file, cause))?;
+        let (bytes, changed) = (found.len(), found.mtime());
+        let (path, nanos) = (file.display(), found.mtime_nsec());
+        let line = format!("{path}: {bytes} bytes, changed {changed}.{nanos:09}\n");
+        all.push_str(&line);
+    }
+    Ok(all)
+}
+
+/// # Errors
+/// Names the first file that is another than it was.
+fn check_same(was: &str, is: &str) -> Result {
+    let both = was.lines().map(Some).chain(std::iter::repeat(None));
+    let both = both.zip(is.lines().map(Some).chain(std::iter::repeat(None)));
+    let differs = both
+        .take_while(|(was, is)| was.is_some() || is.is_some())
+        .find(|(was, is)| was != is);
+    let Some((was, is)) = differs else {
+        return Ok(());
+    };
+    let (was, is) = (was.unwrap_or("no file"), is.unwrap_or("no file"));
+    let what = format!(
+        "a file that was read has changed: was `{was}`, is `{is}`; start with an empty --state-dir"
+    );
+    Err(Error::new(ErrorKind::State, what))
 }
 
 /// The files in `folder` that are partitions, in byte order of their names.
@@ -211,6 +279,8 @@ impl Reader for FileReader {
 struct Partition {
     number: u32,
     path: PathBuf,
+    /// The first record that is wanted.
+    start: u64,
     longest: usize,
     state: State,
 }
@@ -225,10 +295,11 @@ enum State {
 }
 
 impl Partition {
-    fn new(number: u32, path: &Path, longest: usize) -> Self {
+    fn new(number: u32, path: &Path, (start, longest): (u64, usize)) -> Self {
         Self {
             number,
             path: path.to_owned(),
+            start,
             longest,
             state: State::Waiting,
         }
@@ -273,6 +344,9 @@ impl Partition {
         }
         if let State::Reading(lines) = &mut self.state {
             lines.take(max, records);
+            if self.start > 0 {
+                records.retain(|record| record.offset >= self.start);
+            }
         }
         Ok(Fetched::Some)
     }

@@ -1,5 +1,6 @@
 //! Questions to the cluster, asked before anything runs: partitions, offsets, configurations.
 
+use std::ffi::CString;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Wake};
@@ -15,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::aside::Aside;
 use super::checks::NotFound;
+use super::client::describe_topic;
 use super::context::Context;
 use super::options::KafkaOptions;
 use crate::connectors::Start;
@@ -70,6 +72,13 @@ impl Probe {
                 Err(NotFound::Error(error))
             }
         }
+    }
+
+    /// What tells `topic` from an earlier one of its name; empty: the cluster does not tell.
+    pub(super) fn topic_id(&self, topic: &str) -> String {
+        let name = CString::new(topic).unwrap_or_default();
+        let facts = describe_topic(self.client(), &name, self.options.patience());
+        facts.ok().and_then(|facts| facts.id).unwrap_or_default()
     }
 
     /// The client itself.

@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 
 use super::admin::{Probe, block_on, describe, reason};
 use super::aside::aside;
-use super::client::{Right, has_right};
+use super::client::{Right, describe_topic};
 use super::context::Context;
 use super::options::KafkaOptions;
 use crate::connectors::Created;
@@ -36,8 +36,8 @@ pub(super) fn check(
         };
     };
     let name = CString::new(topic).map_err(|_| options.absent(topic))?;
-    let found = has_right(probe.client(), &name, right, options.patience());
-    match found {
+    let found = describe_topic(probe.client(), &name, options.patience());
+    match found.map(|facts| facts.has(right)) {
         Ok(Some(false)) => Err(options.lacks(topic, right)),
         Ok(Some(true)) => Ok(format!("{count} partitions, right {right:?}")),
         // An old cluster, or one that is not Kafka's own.

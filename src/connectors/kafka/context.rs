@@ -1,6 +1,6 @@
 //! What librdkafka says on its own account: log lines, errors of a client, fates of commits.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::TopicPartitionList;
@@ -22,6 +22,8 @@ pub(super) struct Context {
     /// nobody does but the log.
     connected: AtomicBool,
     down: AtomicBool,
+    /// Connections that ended.
+    breaks: AtomicUsize,
 }
 
 impl Context {
@@ -56,6 +58,11 @@ impl Context {
     /// Whether no broker was reachable when last heard of.
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
+    }
+
+    /// How many connections have ended so far.
+    pub(super) fn breaks(&self) -> usize {
+        self.breaks.load(Ordering::Relaxed)
     }
 
     /// Something arrived from a broker.
@@ -96,6 +103,7 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Warning => {
                 // The client says it again as an error.
                 if matches!(facility, "FAIL" | "ERROR") {
+                    self.breaks.fetch_add(1, Ordering::Relaxed);
                     self.complain(line);
                     return debug!(target: "kafka", "{line}");
                 }
@@ -127,6 +135,7 @@ impl ClientContext for Context {
             }
             code => {
                 use RDKafkaErrorCode::{Authentication, SSL, SaslAuthenticationFailed};
+                self.breaks.fetch_add(1, Ordering::Relaxed);
                 if matches!(code, Some(Authentication | SaslAuthenticationFailed | SSL)) {
                     let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
                     *refusal = Some(gist(reason).to_owned());

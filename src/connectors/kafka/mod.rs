@@ -20,19 +20,24 @@ mod checks;
 mod client;
 mod context;
 mod limits;
+mod membership;
 pub(crate) mod murmur2;
 mod names;
 mod options;
 mod outbox;
+mod progress;
 mod reader;
+mod resumed;
 mod scout;
 mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 pub use limits::TopicLimits;
 pub(crate) use names::check_property;
 pub use options::KafkaOptions;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
+pub(crate) use transaction::Transaction;

@@ -82,7 +82,7 @@ impl KafkaOptions {
         }
     }
 
-    fn property(&self, names: &[&str]) -> Option<&str> {
+    pub(super) fn property(&self, names: &[&str]) -> Option<&str> {
         let mut given = self.properties.iter().rev();
         let (_, value) = given.find(|(name, _)| names.contains(&name.as_str()))?;
         Some(value)

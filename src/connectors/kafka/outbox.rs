@@ -13,7 +13,7 @@ use rdkafka::producer::Producer as _;
 use super::admin::describe;
 use super::client::Producer;
 use crate::connectors::Waker;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::now;
 
 /// What a record costs in memory beside its bytes: 190 until it is sent, and then its share of a
@@ -89,9 +89,7 @@ struct Failure {
 
 /// The producer, and who writes with it.
 pub(super) struct Outbox {
-    pub(super) producer: Producer,
-    pub(super) partitions: i32,
-    topic: Arc<str>,
+    pub(super) producer: Arc<Producer>,
     tallies: RwLock<Vec<Arc<Tally>>>,
     failure: OnceLock<Failure>,
     stopped: AtomicBool,
@@ -99,24 +97,15 @@ pub(super) struct Outbox {
 
 impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox")
-            .field("partitions", &self.partitions)
-            .finish_non_exhaustive()
+        f.debug_struct("Outbox").finish_non_exhaustive()
     }
 }
 
 impl Outbox {
     /// Starts to listen to `producer`, until [`Self::stop`].
-    pub(super) fn start(
-        producer: Producer,
-        topic: &Arc<str>,
-        partitions: i32,
-        timeout: Duration,
-    ) -> Result<Arc<Self>> {
+    pub(super) fn start(producer: Producer, timeout: Duration) -> Result<Arc<Self>> {
         let outbox = Arc::new(Self {
-            producer,
-            partitions,
-            topic: Arc::clone(topic),
+            producer: Arc::new(producer),
             tallies: RwLock::default(),
             failure: OnceLock::new(),
             stopped: AtomicBool::new(false),
@@ -149,6 +138,14 @@ impl Outbox {
         (tallies.len() - 1, tally)
     }
 
+    /// A writer leaves, and its tag goes to the next one that joins. It must be the last that came.
+    pub(super) fn leave(&self, tag: usize) {
+        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
+        if tag + 1 == tallies.len() {
+            tallies.pop();
+        }
+    }
+
     /// Whether every record that was heard of was written.
     ///
     /// # Errors
@@ -157,19 +154,40 @@ impl Outbox {
         let Some(Failure { sentence, reason }) = self.failure.get() else {
             return Ok(());
         };
-        let error = Error::operating(sentence);
+        // Another instance has taken the job, and this one is shut out.
+        let error = if self.is_fenced() {
+            fenced()
+        } else {
+            Error::operating(sentence)
+        };
         Err(match reason {
             Some(reason) => error.because(reason.clone()),
             None => error,
         })
     }
 
+    /// Whether another producer of the same transactional id has taken its place.
+    pub(super) fn is_fenced(&self) -> bool {
+        use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
+        let fatal = self.producer.base.client().fatal_error();
+        let codes = [Fenced, InvalidProducerEpoch, ProducerFenced];
+        fatal.is_some_and(|(code, _)| codes.contains(&code))
+    }
+
     /// Why a record of `len` bytes was not even taken.
-    pub(super) fn refused(&self, partition: i32, len: usize, code: RDKafkaErrorCode) -> Error {
+    pub(super) fn refused(
+        &self,
+        topic: &str,
+        partition: i32,
+        len: usize,
+        code: RDKafkaErrorCode,
+    ) -> Error {
+        if self.is_fenced() {
+            return fenced();
+        }
         // A producer that has failed for good says no more than that; the reason is elsewhere.
         let fatal = self.producer.base.client().fatal_error();
         let reason = fatal.map_or_else(|| describe(code), |(_, reason)| reason);
-        let topic = &self.topic;
         Error::operating(format!(
             "a record of {len} bytes was not taken for `{topic}[{partition}]`"
         ))
@@ -177,11 +195,17 @@ impl Outbox {
     }
 
     /// That `missing` of `records` were not acknowledged, and none of them for so long.
-    pub(super) fn silent(&self, missing: u64, records: u64, patience: Duration) -> Error {
+    pub(super) fn silent(
+        &self,
+        topic: &str,
+        missing: u64,
+        records: u64,
+        patience: Duration,
+    ) -> Error {
         let complaint = self.producer.base.client().context().complaint();
         let error = Error::operating(format!(
-            "topic `{}` has not acknowledged {missing} of {records} records, none in {patience:?}",
-            self.topic
+            "topic `{topic}` has not acknowledged {missing} of {records} records, none in \
+             {patience:?}"
         ));
         match complaint {
             Some(complaint) => error.because(complaint),
@@ -198,8 +222,8 @@ impl Outbox {
             let mut heard = false;
             self.producer.serve(IDLE, |delivery| {
                 heard = true;
-                if let Some((partition, reason)) = delivery.failed {
-                    self.not_written(partition, reason);
+                if let Some((place, reason)) = delivery.failed {
+                    self.not_written(&place, reason);
                     return;
                 }
                 if counts.len() <= delivery.tag {
@@ -219,9 +243,8 @@ impl Outbox {
                 let timeout = format_duration(timeout);
                 let _ = self.failure.set(Failure {
                     sentence: format!(
-                        "topic `{}` has acknowledged none of {waiting} records for {timeout} \
-                         (--broker-timeout)",
-                        self.topic
+                        "Kafka has acknowledged none of {waiting} records for {timeout} \
+                         (--broker-timeout)"
                     ),
                     reason: self.producer.base.client().context().complaint(),
                 });
@@ -232,9 +255,9 @@ impl Outbox {
         }
     }
 
-    fn not_written(&self, partition: i32, reason: String) {
+    fn not_written(&self, place: &str, reason: String) {
         let _ = self.failure.set(Failure {
-            sentence: format!("a record was not written to `{}[{partition}]`", self.topic),
+            sentence: format!("a record was not written to `{place}`"),
             reason: Some(reason),
         });
     }
@@ -243,7 +266,7 @@ impl Outbox {
     fn settle(&self, counts: &mut Vec<(u64, u64)>) {
         let failed = self.failure.get().is_some();
         let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
-        counts.resize(tallies.len(), (0, 0));
+        counts.resize(tallies.len().max(counts.len()), (0, 0));
         for (tally, (records, bytes)) in tallies.iter().zip(counts) {
             tally.count(std::mem::take(records), std::mem::take(bytes));
             if failed {
@@ -252,4 +275,12 @@ impl Outbox {
             }
         }
     }
+}
+
+/// That another instance owns the job.
+pub(super) fn fenced() -> Error {
+    Error::new(
+        ErrorKind::Owned,
+        "another instance has taken over this job: this one may write no more",
+    )
 }

@@ -1,6 +1,5 @@
 //! A topic as a sink.
 
-use std::ffi::CString;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use super::admin;
 use super::aside::aside;
 use super::checks;
-use super::client::{Outgoing, Producer, Right};
+use super::client::{Outgoing, Producer, Right, Topic};
 use super::context::Context;
 use super::limits::{self, Retention, TopicLimits};
 use super::murmur2;
 use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally};
-use crate::connectors::{Batch, Created, Encoded, Share, Sink, Style, Writer, Written};
+use super::transaction::Transaction;
+use crate::connectors::{Batch, Created, Encoded, Share, Sink, Style, Waker, Writer, Written};
 use crate::error::{Error, Result};
 use crate::time::EventTime;
 
@@ -42,7 +42,10 @@ pub struct KafkaSink {
     topic: Arc<str>,
     options: Arc<KafkaOptions>,
     stamp_at_write: bool,
-    outbox: OnceLock<Arc<Outbox>>,
+    /// `None`: it has a producer of its own.
+    transaction: Option<Arc<Transaction>>,
+    /// The producer, and the number of partitions.
+    outbox: OnceLock<(Arc<Outbox>, i32)>,
     retention: OnceLock<Arc<Retention>>,
 }
 
@@ -54,9 +57,16 @@ impl KafkaSink {
             topic: topic.into(),
             options: Arc::new(options),
             stamp_at_write,
+            transaction: None,
             outbox: OnceLock::new(),
             retention: OnceLock::new(),
         }
+    }
+
+    /// It writes within `transaction`, with all other sinks of its job.
+    pub(crate) fn within(mut self, transaction: Option<Arc<Transaction>>) -> Self {
+        self.transaction = transaction;
+        self
     }
 
     /// Reads what the topic does to records: how far ahead their stamps may lie, how long it keeps
@@ -68,30 +78,35 @@ impl KafkaSink {
         limits::limits(&self.topic, &self.options)
     }
 
-    /// Makes the producer and learns the topic's partitions.
+    /// Makes the producer, unless the job has one, and learns the topic's partitions.
     fn connect(&self) -> Result {
-        let base: BaseProducer<Context> = self
-            .options
-            .producer()
-            .create_with_context(Context::default())
-            .map_err(|cause| self.options.refused(&cause))?;
-        let nameless = || Error::usage(format!("`{}` is no name of a topic", self.topic));
-        let topic = CString::new(&*self.topic).map_err(|_| nameless())?;
-        let producer = Producer::new(base, &topic).ok_or_else(nameless)?;
+        let outbox = if let Some(transaction) = &self.transaction {
+            transaction.outbox()?
+        } else {
+            let base: BaseProducer<Context> = self
+                .options
+                .producer()
+                .create_with_context(Context::default())
+                .map_err(|cause| self.options.refused(&cause))?;
+            let producer = Producer::new(base);
+            self.learn(&producer)?;
+            Outbox::start(producer, self.options.broker_timeout)?
+        };
+        let count = self.learn(&outbox.producer)?;
+        self.outbox
+            .set((outbox, count))
+            .map_err(|_| Error::usage("a sink is prepared once"))
+    }
+
+    /// The number of partitions; `producer` then knows their leaders.
+    fn learn(&self, producer: &Producer) -> Result<i32> {
         // Makes the leaders known too, and starts the request for the producer's id.
         let client = producer.base.client();
         let listen = || while producer.serve(Duration::ZERO, |_| {}) {};
         let count = admin::partitions(client, &self.topic, &self.options, listen);
         let count = count
             .map_err(|missing| missing.explain(&self.topic, client.context(), &self.options))?;
-        // The first answer may come by a connection that ends with it, and the request for the id
-        // ends too; the second answer repeats the request, which else is repeated after 500 ms.
-        let _ = client.fetch_metadata(Some(&self.topic), self.options.patience());
-        let timeout = self.options.broker_timeout;
-        let outbox = Outbox::start(producer, &self.topic, count.cast_signed(), timeout)?;
-        self.outbox
-            .set(outbox)
-            .map_err(|_| Error::usage("a sink is prepared once"))
+        Ok(count.cast_signed())
     }
 
     fn check_stamps(&self, limits: TopicLimits) -> Result {
@@ -104,7 +119,7 @@ impl KafkaSink {
 
 impl Drop for KafkaSink {
     fn drop(&mut self) {
-        if let Some(outbox) = self.outbox.get() {
+        if let Some((outbox, _)) = self.outbox.get() {
             outbox.stop();
         }
     }
@@ -117,6 +132,10 @@ impl Sink for KafkaSink {
 
     fn describe(&self) -> String {
         format!("kafka:{}", self.topic)
+    }
+
+    fn is_exactly_once(&self) -> bool {
+        self.transaction.is_some()
     }
 
     fn style(&self) -> Style {
@@ -153,12 +172,17 @@ impl Sink for KafkaSink {
     }
 
     fn open(&self, share: Share) -> Result<Box<dyn Writer>> {
-        let outbox = self.outbox.get();
-        let outbox =
-            outbox.ok_or_else(|| Error::usage("a sink is opened after it was prepared"))?;
-        let (tag, tally) = outbox.join(share.waker);
+        let prepared = self.outbox.get();
+        let (outbox, partitions) =
+            prepared.ok_or_else(|| Error::usage("a sink is opened after it was prepared"))?;
+        let (tag, tally) = outbox.join(share.waker.clone());
         Ok(Box::new(KafkaWriter {
+            name: Arc::clone(&self.topic),
+            topic: topic(outbox, &self.topic)?,
             outbox: Arc::clone(outbox),
+            transaction: self.transaction.clone(),
+            partitions: *partitions,
+            waker: share.waker,
             tag,
             tally,
             stamp_at_write: self.stamp_at_write,
@@ -173,7 +197,9 @@ impl Sink for KafkaSink {
     fn finish(&self, _complete: bool) -> Result {
         match self.outbox.get() {
             None => Ok(()),
-            Some(outbox) => {
+            // The job's own producer ends with the job.
+            Some(_) if self.transaction.is_some() => Ok(()),
+            Some((outbox, _)) => {
                 outbox.stop();
                 outbox.check()
             }
@@ -183,7 +209,12 @@ impl Sink for KafkaSink {
 
 /// The writer of one worker.
 struct KafkaWriter {
+    name: Arc<str>,
+    topic: Topic,
     outbox: Arc<Outbox>,
+    transaction: Option<Arc<Transaction>>,
+    partitions: i32,
+    waker: Waker,
     tag: usize,
     tally: Arc<Tally>,
     stamp_at_write: bool,
@@ -197,13 +228,31 @@ struct KafkaWriter {
     bytes: u64,
 }
 
+/// The topic `name` of a producer.
+fn topic(outbox: &Outbox, name: &str) -> Result<Topic> {
+    let nameless = || Error::usage(format!("`{name}` is no name of a topic"));
+    Topic::new(&outbox.producer, name).ok_or_else(nameless)
+}
+
 impl KafkaWriter {
+    /// Writes with the producer of `outbox` from now on. The one before has written everything.
+    fn join(&mut self, outbox: Arc<Outbox>) -> Result {
+        if Arc::ptr_eq(&outbox, &self.outbox) {
+            return Ok(());
+        }
+        self.topic = topic(&outbox, &self.name)?;
+        (self.tag, self.tally) = outbox.join(self.waker.clone());
+        (self.records, self.bytes) = (0, 0);
+        self.outbox = outbox;
+        Ok(())
+    }
+
     fn in_flight(&self) -> u64 {
         self.bytes - self.tally.bytes()
     }
 
     fn outgoing<'a>(&self, batch: &'a Batch, record: &Encoded) -> Outgoing<'a> {
-        let partitions = self.outbox.partitions;
+        let partitions = self.partitions;
         let key = batch.key(record);
         let partition = match key {
             Some(key) => murmur2::partition(key, partitions),
@@ -239,17 +288,17 @@ impl KafkaWriter {
                 return Ok(false);
             }
         }
-        let mut taken = self.outbox.producer.produce(record);
+        let mut taken = self.outbox.producer.produce(&self.topic, record);
         if taken == Err(RDKafkaErrorCode::QueueFull) {
             // A property limits the producer's own queue, and any report makes room. If it is full
             // still, a report is still to come.
             self.tally.ask(0);
-            taken = self.outbox.producer.produce(record);
+            taken = self.outbox.producer.produce(&self.topic, record);
             if taken == Err(RDKafkaErrorCode::QueueFull) {
                 return Ok(false);
             }
         }
-        taken.map_err(|code| self.outbox.refused(record.partition, len, code))?;
+        taken.map_err(|code| self.outbox.refused(&self.name, record.partition, len, code))?;
         self.records += 1;
         self.bytes += cost;
         Ok(true)
@@ -258,6 +307,11 @@ impl KafkaWriter {
 
 impl Writer for KafkaWriter {
     fn write(&mut self, batch: &Batch, from: usize) -> Result<Written> {
+        if let Some(transaction) = self.transaction.clone() {
+            // It may have a new producer since the last batch.
+            let outbox = transaction.begin()?;
+            self.join(outbox)?;
+        }
         self.outbox.check()?;
         for (number, record) in batch.records.iter().enumerate().skip(from) {
             let outgoing = self.outgoing(batch, record);
@@ -285,9 +339,12 @@ impl Writer for KafkaWriter {
             if now > seen {
                 (seen, waited) = (now, Duration::ZERO);
             } else if waited >= self.patience {
-                return Err(self
-                    .outbox
-                    .silent(self.records - now, self.records, self.patience));
+                return Err(self.outbox.silent(
+                    &self.name,
+                    self.records - now,
+                    self.records,
+                    self.patience,
+                ));
             }
             waited += self.tally.nap(NAP);
         }

@@ -8,8 +8,9 @@ use super::checks;
 use super::client::Right;
 use super::options::KafkaOptions;
 use super::reader::KafkaReader;
+use super::resumed;
 use super::scout::Scout;
-use crate::connectors::{Created, Reader, Share, Source, Start};
+use crate::connectors::{Created, PartitionCut, Reader, Share, Source, SourceCut, Start};
 use crate::error::{Error, Result};
 
 /// Reads a topic: all of it up to now, if bounded, else for ever.
@@ -29,12 +30,15 @@ use crate::error::{Error, Result};
 pub struct KafkaSource {
     topic: Arc<str>,
     options: Arc<KafkaOptions>,
+    resumed: OnceLock<SourceCut>,
     plan: OnceLock<Plan>,
 }
 
 /// What `prepare` found.
 struct Plan {
     spans: Vec<Span>,
+    /// The id of the topic; empty: the cluster has none.
+    identity: String,
     scout: Scout,
 }
 
@@ -50,8 +54,24 @@ impl KafkaSource {
         Self {
             topic: topic.into(),
             options: Arc::new(options),
+            resumed: OnceLock::new(),
             plan: OnceLock::new(),
         }
+    }
+
+    /// What is read of each partition, if nothing was read before.
+    fn spans(&self, probe: &Probe, count: u32) -> Result<Vec<Span>> {
+        let starts = probe.offsets(&self.topic, count, self.options.start)?;
+        let starts = starts.into_iter();
+        if !self.options.bounded {
+            return Ok(starts.map(|start| Span { start, end: None }).collect());
+        }
+        let ends = probe.offsets(&self.topic, count, Start::Latest)?;
+        let span = |(start, end)| Span {
+            start,
+            end: Some(end),
+        };
+        Ok(starts.zip(ends).map(span).collect())
     }
 }
 
@@ -76,27 +96,40 @@ impl Source for KafkaSource {
         checks::create(&self.topic, &self.options, None)
     }
 
+    fn resume(&self, cut: &SourceCut) -> Result {
+        let resumed = self.resumed.set(cut.clone());
+        resumed.map_err(|_| Error::usage("a source is resumed once"))
+    }
+
+    fn cut(&self) -> Result<Option<SourceCut>> {
+        let Some(plan) = self.plan.get() else {
+            return Ok(None);
+        };
+        let cut = |(partition, span): (u32, &Span)| PartitionCut {
+            partition,
+            next: span.start,
+            end: span.end,
+        };
+        Ok(Some(SourceCut {
+            identity: plan.identity.clone(),
+            partitions: (0..).zip(&plan.spans).map(cut).collect(),
+        }))
+    }
+
     fn prepare(&self) -> Result {
         let probe = Probe::new(&self.options)?;
         let count = probe.partitions(&self.topic)?;
-        let starts = probe.offsets(&self.topic, count, self.options.start)?;
-        let spans = if self.options.bounded {
-            let ends = probe.offsets(&self.topic, count, Start::Latest)?;
-            let spans = starts.into_iter().zip(ends);
-            spans
-                .map(|(start, end)| Span {
-                    start,
-                    end: Some(end),
-                })
-                .collect()
-        } else {
-            starts
-                .into_iter()
-                .map(|start| Span { start, end: None })
-                .collect()
+        let identity = probe.topic_id(&self.topic);
+        let spans = match self.resumed.get() {
+            Some(cut) => resumed::spans(&self.topic, &probe, (count, &identity), cut)?,
+            None => self.spans(&probe, count)?,
         };
         let scout = Scout::start(probe, Arc::clone(&self.topic), !self.options.bounded)?;
-        let plan = Plan { spans, scout };
+        let plan = Plan {
+            spans,
+            identity,
+            scout,
+        };
         self.plan
             .set(plan)
             .map_err(|_| Error::usage("a source is prepared once"))

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::connectors::Ends;
 use crate::observe::now;
 use crate::time::watermark::{LateReason, SourceClock, Verdict};
 use crate::time::{Closing, Tumbling};
@@ -124,7 +125,7 @@ impl Model {
             closing,
             doors: (0..doors).map(|door| owned(door).collect()).collect(),
             given: (0..doors).map(|_| Vec::new()).collect(),
-            clock: SourceClock::new(doors),
+            clock: SourceClock::new(doors, EventTime::NEVER),
             watermarks: Vec::new(),
             idle: BTreeSet::new(),
             written,
@@ -236,7 +237,7 @@ impl Model {
                 partition.doing = Doing::Idle;
             }
         }
-        let mark = match mark(&self.doors[door], self.rules) {
+        let mark = match mark(&self.doors[door], self.rules, Ends::ForGood) {
             Mark::Idle if self.bug == Bug::IdleIsEnd => Mark::Ended,
             mark => mark,
         };
@@ -490,6 +491,6 @@ proptest! {
             None if count(Doing::Ended) == partitions.len() => Mark::Ended,
             None => Mark::Idle,
         };
-        prop_assert_eq!(mark(&partitions, rules), expected);
+        prop_assert_eq!(mark(&partitions, rules, Ends::ForGood), expected);
     }
 }

@@ -10,7 +10,8 @@ use crate::event::{Event, Position};
 use crate::operators::ByEpoch;
 use crate::operators::by_epoch::ROOM;
 use crate::operators::letters::OrLetter;
-use crate::state::{Calendar, Size, Table, TimeQueue, codec, slot, stable_hash};
+use crate::state::saved::Saved;
+use crate::state::{Calendar, Routed, Size, Table, TimeQueue, codec, slot, stable_hash};
 use crate::stream::Shared;
 use crate::time::{EventTime, Progress, millis};
 
@@ -205,6 +206,18 @@ fn until(ttl: Option<i64>, time: EventTime) -> EventTime {
     ttl.map_or(EventTime::END, |ttl| time.plus(ttl))
 }
 
+impl<P: Process> Keyed<P> {
+    /// The calendar is made anew from the timers that lie with the keys.
+    fn fill_calendar(&mut self) {
+        for (key, kept) in self.kept.iter() {
+            let hash = stable_hash(key);
+            for timer in &kept.timers {
+                self.calendar.add(timer.at, hash, key.clone());
+            }
+        }
+    }
+}
+
 impl<P: Process> ByEpoch for Keyed<P> {
     type In = Event<P::In>;
     type Out = Out<P>;
@@ -221,6 +234,27 @@ impl<P: Process> ByEpoch for Keyed<P> {
             bytes: due + self.calendar.bytes(),
         };
         self.held.size() + self.kept.size() + beside
+    }
+
+    fn piece(&mut self, number: u8, with: &mut dyn FnMut(&mut dyn Saved)) -> bool {
+        let key = Rc::clone(&self.key);
+        let route = move |value: &P::In| stable_hash(&key(value));
+        match number {
+            0 => with(&mut Routed {
+                queue: &mut self.held,
+                route: &route,
+            }),
+            1 => with(&mut self.kept),
+            _ => return false,
+        }
+        true
+    }
+
+    fn loaded(&mut self, progress: Progress) {
+        let horizon = progress.horizon;
+        self.kept
+            .retain(|_, kept| kept.until > horizon || !kept.timers.is_empty());
+        self.fill_calendar();
     }
 
     fn advance(&mut self, progress: Progress, room: usize, out: &mut Vec<Out<P>>) -> bool {

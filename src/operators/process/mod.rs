@@ -21,7 +21,7 @@ use super::letters::split;
 use super::watermark::settled;
 use crate::event::Event;
 use crate::state::{State, stable_hash, worker_of};
-use crate::stream::{EventStream, KeyedStream, LettersAt};
+use crate::stream::{EventStream, KeyedStream, LettersAt, short_name};
 use crate::time::{Closing, EventTime};
 use keyed::Keyed;
 
@@ -159,9 +159,11 @@ impl<'scope, K: State + Hash + Eq, T: State> KeyedStream<'scope, K, T> {
         let pact = Exchange::new(move |event: &Event<T>| {
             worker_of(stable_hash(&route(&event.value)), workers)
         });
+        let of = std::any::type_name::<(K, T, P::State)>();
+        let shape = format!("process of {}", short_name(of));
         let logic = Keyed::new(op, key, Rc::clone(&cx.shared), name);
         let progress = stream.progress.clone();
-        let both = by_epoch(&cx, stream.events, progress, pact, name, logic);
+        let both = by_epoch(&cx, stream.events, progress, pact, (name, &shape), logic);
         let (events, letters) = split(both);
         let letters = LettersAt::dead(&cx, letters);
         EventStream {

@@ -337,6 +337,7 @@ fn an_operator_that_panics_is_named() {
 
 fn alone() -> Rc<Shared> {
     Rc::new(Shared {
+        checkpoints: None,
         worker: 0,
         workers: 1,
         control: Arc::default(),

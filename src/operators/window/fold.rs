@@ -1,28 +1,24 @@
 //! The stateful half of a window: accumulators by key and window, fired by the horizon.
 
-use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::open::OpenWindows;
 use super::project::{Part, Share};
 use super::{Aggregate, Windowed};
 use crate::event::{Event, Position};
 use crate::observe::Metrics;
 use crate::operators::ByEpoch;
-use crate::state::{Hint, Size, State, Table, stable_hash};
+use crate::state::saved::Saved;
+use crate::state::{Hint, Size, State, stable_hash};
 use crate::time::{EventTime, Progress, Tumbling, Window};
-
-type Open<K, Acc> = Table<K, Acc>;
 
 /// Accumulators of all open windows.
 pub(super) struct FoldWindows<K, T, A: Aggregate<T>> {
-    windows: Tumbling,
     aggregate: Rc<A>,
-    /// Open windows by their start, but for the one that was touched last.
-    open: BTreeMap<EventTime, Open<K, A::Acc>>,
-    recent: (Window, Open<K, A::Acc>),
+    open: OpenWindows<K, A::Acc>,
     /// The window that fires at the moment.
     firing: Option<(Window, crate::state::Drain<K, A::Acc>)>,
     metrics: Arc<Metrics>,
@@ -33,11 +29,6 @@ pub(super) struct FoldWindows<K, T, A: Aggregate<T>> {
 /// Shares that are looked up before the first of them is added.
 const AHEAD: usize = 32;
 
-const NOWHERE: Window = Window {
-    start: EventTime::NEVER,
-    end: EventTime::NEVER,
-};
-
 impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
     pub(super) fn new(
         windows: Tumbling,
@@ -46,10 +37,8 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
         worker: usize,
     ) -> Self {
         Self {
-            windows,
             aggregate,
-            open: BTreeMap::new(),
-            recent: (NOWHERE, Table::default()),
+            open: OpenWindows::new(windows),
             firing: None,
             metrics: Arc::clone(metrics),
             worker,
@@ -57,54 +46,32 @@ impl<K: State + Hash + Eq, T, A: Aggregate<T>> FoldWindows<K, T, A> {
         }
     }
 
-    fn turn_to(&mut self, window: Window) {
-        let next = self.open.remove(&window.start).unwrap_or_default();
-        let (before, table) = std::mem::replace(&mut self.recent, (window, next));
-        if !table.is_empty() {
-            self.open.insert(before.start, table);
-        }
-    }
-
     #[inline]
     fn fold(&mut self, hash: u64, hint: Hint, share: Share<K, A::Input, A::Acc>) {
         let Share { key, at, part } = share;
-        if at < self.recent.0.start || at >= self.recent.0.end {
-            self.turn_to(self.windows.window(at));
-        }
+        self.open.turn_to(at);
         let aggregate = &*self.aggregate;
         let change = |acc: &mut A::Acc| match part {
             Part::One(input) => aggregate.add(acc, input),
             Part::Many(other) => aggregate.merge(acc, other),
         };
-        let table = &mut self.recent.1;
+        let table = &mut self.open.recent;
         table.upsert_at(hint, hash, key, || aggregate.init(), change);
     }
 
     /// The next window to fire, if the horizon has reached its end.
     fn next_to_fire(&mut self, horizon: EventTime) -> bool {
-        self.turn_to(NOWHERE);
-        let Some(first) = self.open.first_entry() else {
-            return false;
-        };
-        let window = self.windows.window(*first.key());
-        if window.end > horizon {
-            return false;
-        }
-        self.firing = Some((window, first.remove().drain()));
-        true
+        let due = self.open.pop_before(horizon);
+        self.firing = due.map(|(window, table)| (window, table.drain()));
+        self.firing.is_some()
     }
 
     fn tell(&mut self) {
-        let entries: usize = self.open.values().map(Table::len).sum();
-        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        let entries = i64::try_from(self.open.entries()).unwrap_or(i64::MAX);
         let change = entries - std::mem::replace(&mut self.told, entries);
         let metrics = self.metrics.worker(self.worker);
         metrics.windows_open.fetch_add(change, Relaxed);
-        let next_end = self
-            .open
-            .keys()
-            .next()
-            .map(|start| self.windows.window(*start).end);
+        let next_end = self.open.first().map(|window| window.end);
         metrics
             .next_end
             .store(next_end.unwrap_or(EventTime::END).millis(), Relaxed);
@@ -127,7 +94,7 @@ where
             for (hint, share) in hints.iter_mut().zip(shares.as_slice()) {
                 let hash = stable_hash(&share.key);
                 // Of the recent window, whatever the share's is: a wrong hint does no harm.
-                *hint = (hash, self.recent.1.hint(hash));
+                *hint = (hash, self.open.recent.hint(hash));
             }
             for ((hash, hint), share) in hints.into_iter().zip(shares.by_ref()) {
                 self.fold(hash, hint, share);
@@ -167,8 +134,14 @@ where
     }
 
     fn size(&self) -> Size {
-        let open: Size = self.open.values().map(Table::size).sum();
-        open + self.recent.1.size()
+        self.open.size()
+    }
+
+    fn piece(&mut self, number: u8, with: &mut dyn FnMut(&mut dyn Saved)) -> bool {
+        if number == 0 {
+            with(&mut self.open);
+        }
+        number == 0
     }
 }
 

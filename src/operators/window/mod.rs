@@ -12,6 +12,7 @@ mod exact_sum;
 mod fold;
 mod int_sum;
 mod number;
+mod open;
 mod project;
 
 use std::hash::Hash;
@@ -29,7 +30,7 @@ pub use number::{Extreme, Number};
 use super::by_epoch;
 use super::watermark::settled;
 use crate::state::{State, stable_hash, worker_of};
-use crate::stream::{EventStream, KeyedStream, LettersAt, WindowedStream};
+use crate::stream::{EventStream, KeyedStream, LettersAt, WindowedStream, short_name};
 use crate::time::{Closing, Tumbling, Window};
 use fold::FoldWindows;
 use project::{Share, project};
@@ -138,8 +139,17 @@ impl<'scope, K: State + Hash + Eq, T: State, A: Aggregate<T>> Aggregated<'scope,
         let pact = Exchange::new(move |share: &Share<K, A::Input, A::Acc>| {
             worker_of(stable_hash(&share.key), workers)
         });
+        let of = short_name(std::any::type_name::<(K, A::Acc)>());
+        let shape = format!("window: tumbling, {} ms, of {of}", windows.size_millis());
         let logic = FoldWindows::new(windows, aggregate, &cx.metrics, cx.worker);
-        let events = by_epoch(&cx, shares, stream.progress.clone(), pact, "window", logic);
+        let events = by_epoch(
+            &cx,
+            shares,
+            stream.progress.clone(),
+            pact,
+            ("window", &shape),
+            logic,
+        );
         EventStream {
             cx,
             events,

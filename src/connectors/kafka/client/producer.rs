@@ -1,7 +1,8 @@
 //! Handing records to librdkafka, and hearing what became of them.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -34,13 +35,45 @@ pub(crate) struct Delivery {
     pub(crate) tag: usize,
     /// Bytes of key and value.
     pub(crate) bytes: usize,
-    /// Partition and reason, if it was not written.
-    pub(crate) failed: Option<(i32, String)>,
+    /// Where it was not written, and why; if it was not.
+    pub(crate) failed: Option<(String, String)>,
 }
 
-/// The producer of one topic.
-pub(crate) struct Producer {
+/// A topic that a producer writes to.
+pub(crate) struct Topic {
     topic: NonNull<sys::rd_kafka_topic_t>,
+    /// Outlives the topic, as librdkafka asks for.
+    _producer: Arc<Producer>,
+}
+
+// SAFETY: librdkafka's topics may be used from any thread.
+unsafe impl Send for Topic {}
+// SAFETY: as above, at the same time too.
+unsafe impl Sync for Topic {}
+
+impl Topic {
+    /// The topic `name`; `None` if that is no name of a topic.
+    pub(crate) fn new(producer: &Arc<Producer>, name: &str) -> Option<Self> {
+        let name = CString::new(name).ok()?;
+        let client = producer.base.client().native_ptr();
+        // SAFETY: the client lives in the producer, and the topic is destroyed before it.
+        let topic = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
+        Some(Self {
+            topic: NonNull::new(topic)?,
+            _producer: Arc::clone(producer),
+        })
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: obtained in `new`, used no more; the client still lives.
+        unsafe { sys::rd_kafka_topic_destroy(self.topic.as_ptr()) };
+    }
+}
+
+/// A producer: a client and its events.
+pub(crate) struct Producer {
     events: NonNull<sys::rd_kafka_queue_t>,
     pub(crate) base: Aside<BaseProducer<Context>>,
 }
@@ -51,37 +84,33 @@ unsafe impl Send for Producer {}
 unsafe impl Sync for Producer {}
 
 impl Producer {
-    /// Binds `base` to `topic`.
-    pub(crate) fn new(base: BaseProducer<Context>, topic: &CStr) -> Option<Self> {
+    /// Hears what `base` says.
+    pub(crate) fn new(base: BaseProducer<Context>) -> Self {
         let client = base.client().native_ptr();
-        // SAFETY: the client lives in `base`, and beyond topic and queue: `drop` destroys those
-        // first.
-        let (topic, events) = unsafe {
-            let topic = sys::rd_kafka_topic_new(client, topic.as_ptr(), ptr::null_mut());
-            (
-                NonNull::new(topic)?,
-                NonNull::new(sys::rd_kafka_queue_get_main(client))?,
-            )
-        };
-        Some(Self {
-            topic,
-            events,
+        // SAFETY: the client lives in `base`, and beyond the queue: `drop` destroys that first.
+        let events = unsafe { sys::rd_kafka_queue_get_main(client) };
+        Self {
+            events: NonNull::new(events).expect("every client has a main queue"),
             base: Aside::new(base),
-        })
+        }
     }
 
-    /// Hands `record` over.
+    /// Hands `record` over for `topic`, which is one of this producer's.
     ///
     /// # Errors
     /// When it was not taken: for now, if the queue is full, or for good.
-    pub(crate) fn produce(&self, record: &Outgoing<'_>) -> Result<(), RDKafkaErrorCode> {
+    pub(crate) fn produce(
+        &self,
+        topic: &Topic,
+        record: &Outgoing<'_>,
+    ) -> Result<(), RDKafkaErrorCode> {
         let headers = list(record.headers).map_err(RDKafkaErrorCode::from)?;
         let tag = ptr::without_provenance_mut(record.tag);
         let fields = [
             field(
                 Field::RD_KAFKA_VTYPE_RKT,
                 Value {
-                    rkt: self.topic.as_ptr(),
+                    rkt: topic.topic.as_ptr(),
                 },
             ),
             field(
@@ -183,11 +212,8 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // SAFETY: both were obtained in `new` and are used no more; the client still lives.
-        unsafe {
-            sys::rd_kafka_queue_destroy(self.events.as_ptr());
-            sys::rd_kafka_topic_destroy(self.topic.as_ptr());
-        }
+        // SAFETY: obtained in `new`, used no more; the client still lives.
+        unsafe { sys::rd_kafka_queue_destroy(self.events.as_ptr()) };
     }
 }
 
@@ -243,10 +269,10 @@ fn delivery(message: &sys::rd_kafka_message_t) -> Delivery {
     let failed = (message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| {
         // Not `rd_kafka_message_produce_errstr`: the broker's own sentence is freed with the
         // response before the report is read (librdkafka 2.12).
-        (
-            message.partition,
-            describe(RDKafkaErrorCode::from(message.err)),
-        )
+        // SAFETY: a report names its topic, whose name lives as long as the report.
+        let topic = unsafe { text(sys::rd_kafka_topic_name(message.rkt)) };
+        let place = format!("{}[{}]", topic.unwrap_or_default(), message.partition);
+        (place, describe(RDKafkaErrorCode::from(message.err)))
     });
     Delivery {
         tag: message._private.addr(),

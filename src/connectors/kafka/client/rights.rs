@@ -10,6 +10,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_AclOperation_t as Operation;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
+use super::text;
 use crate::connectors::kafka::context::Context;
 
 /// A right to a topic that a job needs.
@@ -28,14 +29,31 @@ impl Right {
     }
 }
 
-/// Whether `client` has `right` to `topic`; `None`: the cluster does not tell. Waits for its
-/// answer.
-pub(crate) fn has_right(
+/// What a cluster says of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TopicFacts {
+    /// It says nothing but that this client may not ask.
+    pub(crate) denied: bool,
+    /// What tells it from an earlier topic of the same name.
+    pub(crate) id: Option<String>,
+    allowed: Option<Vec<Operation>>,
+}
+
+impl TopicFacts {
+    /// Whether there is `right` to it; `None`: the cluster does not tell.
+    pub(crate) fn has(&self, right: Right) -> Option<bool> {
+        let allowed = self.allowed.as_ref();
+        let allowed = allowed.map(|allowed| allowed.contains(&right.operation()));
+        if self.denied { Some(false) } else { allowed }
+    }
+}
+
+/// What the cluster of `client` says of `topic`. Waits for its answer.
+pub(crate) fn describe_topic(
     client: &Client<Context>,
     topic: &CStr,
-    right: Right,
     wait: Duration,
-) -> Result<Option<bool>, RDKafkaErrorCode> {
+) -> Result<TopicFacts, RDKafkaErrorCode> {
     let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let native = client.native_ptr();
     // SAFETY: the client outlives the call. Options, topics and queue are ours until they are
@@ -55,7 +73,7 @@ pub(crate) fn has_right(
         let queue = sys::rd_kafka_queue_new(native);
         sys::rd_kafka_DescribeTopics(native, topics, options, queue);
         let event = sys::rd_kafka_queue_poll(queue, wait);
-        let answer = NonNull::new(event).map(|event| verdict(event, right));
+        let answer = NonNull::new(event).map(|event| facts(event));
         if !event.is_null() {
             sys::rd_kafka_event_destroy(event);
         }
@@ -68,10 +86,8 @@ pub(crate) fn has_right(
 
 /// # Safety
 /// `event` is the valid answer to a question for one topic.
-unsafe fn verdict(
-    event: NonNull<sys::rd_kafka_event_t>,
-    right: Right,
-) -> Result<Option<bool>, RDKafkaErrorCode> {
+unsafe fn facts(event: NonNull<sys::rd_kafka_event_t>) -> Result<TopicFacts, RDKafkaErrorCode> {
+    let mut facts = TopicFacts::default();
     // SAFETY: the event is valid, and lends the descriptions and their parts; a pointer is used
     // only with the count that came with it.
     unsafe {
@@ -81,12 +97,12 @@ unsafe fn verdict(
         }
         let result = sys::rd_kafka_event_DescribeTopics_result(event.as_ptr());
         if result.is_null() {
-            return Ok(None);
+            return Ok(facts);
         }
         let mut count = 0;
         let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         if topics.is_null() || count == 0 {
-            return Ok(None);
+            return Ok(facts);
         }
         let error = sys::rd_kafka_TopicDescription_error(*topics);
         let code = if error.is_null() {
@@ -96,15 +112,21 @@ unsafe fn verdict(
         };
         match code {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => return Ok(Some(false)),
+            Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
+                facts.denied = true;
+                return Ok(facts);
+            }
             code => return Err(code.into()),
+        }
+        let id = sys::rd_kafka_TopicDescription_topic_id(*topics);
+        if !id.is_null() {
+            facts.id = text(sys::rd_kafka_Uuid_base64str(id));
         }
         let mut count = 0;
         let allowed = sys::rd_kafka_TopicDescription_authorized_operations(*topics, &raw mut count);
-        if allowed.is_null() || count == 0 {
-            return Ok(None);
+        if !allowed.is_null() && count > 0 {
+            facts.allowed = Some(std::slice::from_raw_parts(allowed, count).to_vec());
         }
-        let allowed = std::slice::from_raw_parts(allowed, count);
-        Ok(Some(allowed.contains(&right.operation())))
+        Ok(facts)
     }
 }

@@ -1,0 +1,93 @@
+//! Where checkpoints become final, and what of a source is in them.
+
+#[cfg(feature = "kafka")]
+pub(crate) use super::kafka::Transaction as Transactions;
+use crate::error::Result;
+
+/// Where the checkpoints of a run become final: together with everything that its sinks wrote.
+pub(crate) trait Commit: Send + Sync {
+    /// Where that is, for messages.
+    fn describe(&self) -> String;
+
+    /// The record that was committed last.
+    fn last(&self) -> Result<Option<Vec<u8>>>;
+
+    /// Who is alive and runs the job; `None`: nobody.
+    fn owner(&self) -> Result<Option<String>>;
+
+    /// From now on this process, `who`, runs the job.
+    fn own(&self, who: &str) -> Result;
+
+    /// Makes the place, if it is not there.
+    fn prepare(&self) -> Result;
+
+    /// Shuts out every other instance of the job, and settles what they left open.
+    fn fence(&self) -> Result;
+
+    /// What was written since the last commit becomes visible, and `record` with it. Nothing is
+    /// written meanwhile.
+    fn commit(&self, record: &[u8]) -> Result;
+
+    /// The run is over.
+    fn stop(&self);
+}
+
+/// What a source reads, by what a checkpoint knows it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceCut {
+    /// What tells this log from another of the same name; empty: nothing does.
+    pub identity: String,
+    /// Its partitions.
+    pub partitions: Vec<PartitionCut>,
+}
+
+/// What of a partition is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionCut {
+    /// Its number.
+    pub partition: u32,
+    /// The offset of the next record.
+    pub next: u64,
+    /// The offset where a bounded run ends.
+    pub end: Option<u64>,
+}
+
+/// Without Kafka there are none.
+#[cfg(not(feature = "kafka"))]
+#[derive(Debug)]
+pub(crate) enum Transactions {}
+
+#[cfg(not(feature = "kafka"))]
+impl Commit for Transactions {
+    fn describe(&self) -> String {
+        match *self {}
+    }
+
+    fn last(&self) -> Result<Option<Vec<u8>>> {
+        match *self {}
+    }
+
+    fn owner(&self) -> Result<Option<String>> {
+        match *self {}
+    }
+
+    fn own(&self, _: &str) -> Result {
+        match *self {}
+    }
+
+    fn prepare(&self) -> Result {
+        match *self {}
+    }
+
+    fn fence(&self) -> Result {
+        match *self {}
+    }
+
+    fn commit(&self, _: &[u8]) -> Result {
+        match *self {}
+    }
+
+    fn stop(&self) {
+        match *self {}
+    }
+}

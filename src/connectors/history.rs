@@ -1,0 +1,79 @@
+//! A door's part in checkpoints: what its partitions had come to at the end of each epoch that may
+//! still be declared one.
+
+use std::collections::VecDeque;
+
+use super::pick::{Doing, Partition};
+use crate::state::{Checkpoints, Note, PartitionFact, Stand};
+use crate::time::Epoch;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    ends: VecDeque<(Epoch, Vec<PartitionFact>)>,
+    /// Records that left as late with reason `idle` and were not told yet, by their epochs.
+    left: Vec<(Epoch, u32, u64)>,
+    /// The first epoch that may be declared next.
+    next: Epoch,
+    /// Everything was read, and the others know.
+    pub(super) ended: bool,
+}
+
+impl History {
+    /// Epoch `epoch` ends with `partitions`.
+    pub(super) fn push(&mut self, epoch: Epoch, partitions: &[Partition]) {
+        let facts = partitions.iter().map(fact).collect();
+        self.ends.push_back((epoch, facts));
+    }
+
+    /// The record at `offset` of `partition` left in the open epoch.
+    pub(super) fn leave(&mut self, epoch: Epoch, (partition, offset): (u32, u64)) {
+        self.left.push((epoch, partition, offset));
+    }
+
+    /// Lets go of what no checkpoint can ask for any more: a declared epoch is not `complete`.
+    pub(super) fn forget(&mut self, complete: Option<Epoch>) {
+        let complete = |epoch: Epoch| complete.is_none_or(|first| epoch < first);
+        while self.ends.get(1).is_some_and(|(epoch, _)| complete(*epoch)) {
+            self.ends.pop_front();
+        }
+    }
+
+    /// Tells what the declared checkpoint has to know of this door, which fills epoch `open`.
+    pub(super) fn tell(&mut self, checkpoints: &Checkpoints, source: u16, open: Epoch) {
+        let Some((epoch, _)) = checkpoints.declared(self.next) else {
+            return;
+        };
+        if open <= epoch {
+            return;
+        }
+        self.next = epoch.next();
+        let ends = self.ends.iter().rev();
+        let end = ends.into_iter().find(|(end, _)| *end <= epoch);
+        let facts = end.map(|(_, facts)| facts.clone()).unwrap_or_default();
+        let split = self.left.partition_point(|(left, ..)| *left <= epoch);
+        let left = self.left.drain(..split);
+        let left = left
+            .map(|(_, partition, offset)| (partition, offset))
+            .collect();
+        checkpoints.tell(Note::Door {
+            source,
+            facts,
+            left,
+        });
+    }
+}
+
+fn fact(partition: &Partition) -> PartitionFact {
+    PartitionFact {
+        partition: partition.number,
+        next: partition.next,
+        clock: partition.clock,
+        stand: match partition.doing {
+            Doing::Joining => Stand::Joining,
+            Doing::Reading => Stand::Reading,
+            Doing::Idle => Stand::Idle,
+            Doing::Ended => Stand::Ended,
+        },
+    }
+}

@@ -1,0 +1,116 @@
+//! The topic of a job's progress: one partition, compacted, one key.
+
+use std::sync::Arc;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::admin::{Probe, block_on, describe, reason};
+use super::aside::{Aside, aside};
+use super::checks::NotFound;
+use super::client::Right;
+use super::context::Context;
+use super::options::KafkaOptions;
+use crate::error::{Error, Result};
+use crate::observe::now;
+
+/// The key of every record.
+pub(super) const KEY: &[u8] = b"progress";
+/// Bytes that the reader may hold.
+const BUFFER: usize = 1 << 20;
+
+/// The last record that was committed; `None`: there is none, or no such topic.
+///
+/// # Errors
+/// The topic cannot be read.
+pub(super) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Vec<u8>>> {
+    let probe = Probe::new(options)?;
+    let found = probe.find(topic).map_err(|why| match why {
+        NotFound::Refused => options.lacks(topic, Right::Read),
+        NotFound::Error(error) => error,
+    })?;
+    if found.is_none() {
+        return Ok(None);
+    }
+    let about =
+        |cause: String| Error::operating(format!("topic `{topic}` cannot be read")).because(cause);
+    let consumer: BaseConsumer<Context> = options
+        .consumer(BUFFER, 1)
+        .create_with_context(Context::default())
+        .map_err(|cause| options.refused(&cause))?;
+    let consumer = Aside::new(consumer);
+    let mut places = TopicPartitionList::new();
+    let from = places.add_partition_offset(topic, 0, Offset::Beginning);
+    from.and_then(|()| {
+        // A fetch starts at once only if the client knows the leader.
+        consumer.fetch_metadata(Some(topic), options.patience())?;
+        consumer.assign(&places)
+    })
+    .map_err(|cause| about(reason(&cause)))?;
+    let (mut last, began) = (None, now());
+    while began.elapsed() < options.patience() {
+        match consumer.poll(options.patience()) {
+            Some(Ok(record)) if record.key() == Some(KEY) => {
+                last = record.payload().map(<[u8]>::to_vec);
+            }
+            Some(Ok(_)) | None => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
+            Some(Err(cause)) => {
+                if cause.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+                    return Err(options.lacks(topic, Right::Read));
+                }
+                return Err(about(reason(&cause)));
+            }
+        }
+    }
+    Err(about("it has no end in sight".to_owned()))
+}
+
+/// Creates the topic, if it is not there.
+///
+/// # Errors
+/// It cannot be created, or has several partitions.
+pub(super) fn create(topic: &str, options: &Arc<KafkaOptions>) -> Result {
+    let probe = Probe::new(options)?;
+    let found = probe.find(topic).map_err(|why| match why {
+        NotFound::Refused => options.lacks(topic, Right::Write),
+        NotFound::Error(error) => error,
+    })?;
+    match found {
+        Some(1) => return Ok(()),
+        Some(count) => {
+            let why = format!("topic `{topic}` has {count} partitions; progress needs just one");
+            return Err(Error::usage(why));
+        }
+        None => {}
+    }
+    let admin: AdminClient<Context> = options
+        .client()
+        .create_with_context(Context::default())
+        .map_err(|cause| options.refused(&cause))?;
+    let wait = AdminOptions::new()
+        .request_timeout(Some(options.patience()))
+        .operation_timeout(Some(options.patience()));
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1))
+        .set("cleanup.policy", "compact")
+        .set("min.cleanable.dirty.ratio", "0.1");
+    let answer = block_on(admin.create_topics(&[new], &wait));
+    aside("kafka-admin-end", move || drop(admin));
+    let failed = |cause: String| {
+        let bootstrap = &options.bootstrap;
+        let what = format!(
+            "topic `{topic}`, where progress is committed, cannot be created at `{bootstrap}`; \
+             create it with one partition and cleanup.policy=compact"
+        );
+        Error::operating(what).because(cause)
+    };
+    let made = answer.map_err(|cause| failed(reason(&cause)))?;
+    match made.into_iter().next() {
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)) | Ok(_)) | None => {}
+        Some(Err((_, code))) => return Err(failed(describe(code))),
+    }
+    probe.partitions(topic).map(|_| ())
+}

@@ -1,0 +1,300 @@
+//! Exactly once: one transactional producer for all sinks of a job, and the topic in which its
+//! progress is committed together with its results.
+//!
+//! ```text
+//! STEP 1  last     read the progress that was committed, read-committed, up to the end
+//! STEP 2  fence    `init_transactions`: every earlier producer of the job is shut out, and what
+//!                  it left open is settled
+//! STEP 3  begin    lazily, with the first record behind a commit
+//! STEP 4  commit   all reports are in, the record of progress is in the transaction, EndTxn
+//! ```
+//! A commit that took long or saw a connection end is *doubtful*: librdkafka repeats `EndTxn`
+//! by itself, and a late copy could commit a later transaction. Then a new producer goes on.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use tracing::{debug, info};
+
+use super::admin;
+use super::client::{Outgoing, Producer, Topic};
+use super::context::Context;
+use super::membership::{self, Membership};
+use super::options::KafkaOptions;
+use super::outbox::{Outbox, Tally, fenced};
+use super::progress;
+use crate::connectors::{Commit, Waker};
+use crate::error::{Error, Result};
+use crate::observe::{crash_point, now};
+
+/// A commit that takes longer may have been sent twice.
+const DOUBTFUL: Duration = Duration::from_secs(1);
+/// How long a commit sleeps at most before it counts acknowledgements again.
+const NAP: Duration = Duration::from_millis(5);
+/// The least time after which a broker ends a transaction whose producer is gone.
+const TIMEOUT_MIN: Duration = Duration::from_mins(1);
+
+/// See the module.
+pub(crate) struct Transaction {
+    options: Arc<KafkaOptions>,
+    id: String,
+    /// The topic of progress.
+    topic: String,
+    timeout: Duration,
+    inner: Mutex<Inner>,
+    /// Commits in doubt.
+    doubts: AtomicUsize,
+    /// The run is over: nobody waits for brokers any more.
+    over: AtomicBool,
+}
+
+struct Inner {
+    outbox: Option<Arc<Outbox>>,
+    open: bool,
+    member: Option<Membership>,
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transaction {
+    /// The transactions of job `id`, committed every `interval`.
+    pub(crate) fn new(options: KafkaOptions, id: &str, interval: Duration) -> Self {
+        Self {
+            options: Arc::new(options),
+            id: id.to_owned(),
+            topic: format!("{id}.progress"),
+            timeout: TIMEOUT_MIN.max(2 * interval),
+            inner: Mutex::new(Inner {
+                outbox: None,
+                open: false,
+                member: None,
+            }),
+            doubts: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The producer of the moment.
+    ///
+    /// # Errors
+    /// There is none before it was fenced.
+    pub(super) fn outbox(&self) -> Result<Arc<Outbox>> {
+        let outbox = self.inner().outbox.clone();
+        outbox.ok_or_else(|| Error::operating("a transaction begins after init_transactions"))
+    }
+
+    /// Begins a transaction, unless one is open, and returns the producer that writes in it.
+    pub(super) fn begin(&self) -> Result<Arc<Outbox>> {
+        let mut inner = self.inner();
+        let outbox = inner.outbox.clone();
+        let outbox = outbox
+            .ok_or_else(|| Error::operating("a transaction begins after init_transactions"))?;
+        if !inner.open {
+            let begun = outbox.producer.base.begin_transaction();
+            begun.map_err(|cause| self.failed("begin", &outbox, &cause))?;
+            inner.open = true;
+        }
+        Ok(outbox)
+    }
+
+    fn connect(&self) -> Result<Arc<Outbox>> {
+        let mut config = self.options.producer();
+        config.set("transactional.id", &self.id);
+        if self.options.property(&["transaction.timeout.ms"]).is_none() {
+            config.set(
+                "transaction.timeout.ms",
+                self.timeout.as_millis().to_string(),
+            );
+        }
+        let base: BaseProducer<Context> = config
+            .create_with_context(Context::default())
+            .map_err(|cause| self.options.refused(&cause))?;
+        let outbox = Outbox::start(Producer::new(base), self.options.broker_timeout)?;
+        let base = &outbox.producer.base;
+        let began = now();
+        loop {
+            let cause = match base.init_transactions(Duration::from_secs(5)) {
+                Ok(()) => return Ok(outbox),
+                Err(cause) => cause,
+            };
+            let refusal = base.client().context().refusal();
+            if !is_retriable(&cause) || refusal.is_some() || began.elapsed() > self.patience() {
+                outbox.stop();
+                return Err(self.failed("init_transactions", &outbox, &cause));
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.options.patience()
+    }
+
+    fn failed(&self, what: &str, outbox: &Outbox, cause: &KafkaError) -> Error {
+        if outbox.is_fenced() || is_fenced(cause) {
+            return fenced();
+        }
+        let context = outbox.producer.base.client().context();
+        let reason = context.refusal().or_else(|| context.complaint());
+        let cause = match (cause, reason) {
+            (KafkaError::Transaction(why), Some(reason)) => format!("{}: {reason}", why.string()),
+            (KafkaError::Transaction(why), None) => why.string(),
+            (other, _) => admin::reason(other),
+        };
+        Error::operating(format!("transaction of job `{}`: {what}", self.id)).because(cause)
+    }
+
+    /// Waits until everything that was handed over is written.
+    fn drain(&self, outbox: &Outbox, tally: &Tally) -> Result {
+        let mut seen = outbox.producer.base.in_flight_count();
+        let mut last = now();
+        loop {
+            outbox.check()?;
+            self.check_over()?;
+            let waiting = outbox.producer.base.in_flight_count();
+            if waiting == 0 {
+                return outbox.check();
+            }
+            if waiting != seen {
+                (seen, last) = (waiting, now());
+            }
+            if last.elapsed() > self.options.broker_timeout {
+                let missing = u64::try_from(waiting).unwrap_or(0);
+                let timeout = self.options.broker_timeout;
+                return Err(outbox.silent(&self.topic, missing, missing, timeout));
+            }
+            tally.nap(NAP);
+        }
+    }
+
+    fn check_over(&self) -> Result {
+        if self.over.load(SeqCst) {
+            let what = format!("transaction of job `{}` given up: the run is over", self.id);
+            return Err(Error::operating(what));
+        }
+        Ok(())
+    }
+
+    fn produce(&self, outbox: &Arc<Outbox>, tag: usize, record: &[u8]) -> Result {
+        let nameless = || Error::usage(format!("`{}` is no name of a topic", self.topic));
+        let topic = Topic::new(&outbox.producer, &self.topic).ok_or_else(nameless)?;
+        let outgoing = Outgoing {
+            partition: 0,
+            key: Some(progress::KEY),
+            value: Some(record),
+            timestamp: None,
+            headers: &[],
+            tag,
+        };
+        let taken = outbox.producer.produce(&topic, &outgoing);
+        taken.map_err(|code| outbox.refused(&self.topic, 0, record.len(), code))
+    }
+
+    fn end(&self, outbox: &Outbox) -> Result {
+        let began = now();
+        loop {
+            let ended = outbox
+                .producer
+                .base
+                .commit_transaction(Duration::from_secs(5));
+            let Err(cause) = ended else { return Ok(()) };
+            self.check_over()?;
+            if !is_retriable(&cause) || began.elapsed() > self.options.broker_timeout {
+                return Err(self.failed("commit", outbox, &cause));
+            }
+        }
+    }
+}
+
+impl Commit for Transaction {
+    fn describe(&self) -> String {
+        format!("kafka:{}", self.topic)
+    }
+
+    fn last(&self) -> Result<Option<Vec<u8>>> {
+        progress::read(&self.topic, &self.options)
+    }
+
+    fn owner(&self) -> Result<Option<String>> {
+        membership::owner(&self.id, &self.options)
+    }
+
+    fn own(&self, who: &str) -> Result {
+        let member = Membership::join(&self.id, &self.topic, who, &self.options)?;
+        self.inner().member = Some(member);
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result {
+        progress::create(&self.topic, &self.options)
+    }
+
+    fn fence(&self) -> Result {
+        let outbox = self.connect()?;
+        let mut inner = self.inner();
+        (inner.outbox, inner.open) = (Some(outbox), false);
+        crash_point("fenced");
+        Ok(())
+    }
+
+    fn commit(&self, record: &[u8]) -> Result {
+        let outbox = self.begin()?;
+        let (tag, tally) = outbox.join(Waker::new(|| {}));
+        crash_point("results written");
+        self.drain(&outbox, &tally)?;
+        self.produce(&outbox, tag, record)?;
+        self.drain(&outbox, &tally)?;
+        crash_point("progress written");
+        let breaks = outbox.producer.base.client().context().breaks();
+        let began = now();
+        self.end(&outbox)?;
+        crash_point("commit answered");
+        self.inner().open = false;
+        outbox.leave(tag);
+        let took = began.elapsed();
+        debug!(target: "kafka", "committed in {took:?}");
+        let broke = breaks != outbox.producer.base.client().context().breaks();
+        if took > DOUBTFUL || broke {
+            self.doubts.fetch_add(1, SeqCst);
+            info!(target: "kafka", "a commit took {took:?}: a new producer goes on");
+            outbox.stop();
+            return self.fence();
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.over.store(true, SeqCst);
+        let mut inner = self.inner();
+        inner.member = None;
+        if let Some(outbox) = inner.outbox.take() {
+            outbox.stop();
+        }
+    }
+}
+
+fn is_retriable(cause: &KafkaError) -> bool {
+    matches!(cause, KafkaError::Transaction(why) if why.is_retriable())
+}
+
+fn is_fenced(cause: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
+    let code = cause.rdkafka_error_code();
+    let code = match cause {
+        KafkaError::Transaction(why) => Some(why.code()),
+        _ => code,
+    };
+    code.is_some_and(|code| [Fenced, InvalidProducerEpoch, ProducerFenced].contains(&code))
+}

@@ -1,0 +1,153 @@
+//! The part of a stateful operator in checkpoints: between the declared epoch and the next, it
+//! hands over what changed, some at a time, and applies nothing meanwhile.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::progress::frontier::MutableAntichain;
+
+use super::ByEpoch;
+use super::by_epoch::Turn;
+use crate::error::Result;
+use crate::state::saved::{Parcels, Saved};
+use crate::state::{Checkpoints, Note, worker_of_slot};
+use crate::stream::Context;
+use crate::time::{Epoch, Progress};
+
+/// Entries that one activation encodes: about a millisecond of small ones.
+const ROOM: usize = 8_192;
+
+/// See the module.
+pub(super) struct Freezing {
+    checkpoints: Arc<Checkpoints>,
+    worker: usize,
+    operator: Rc<str>,
+    /// The first epoch that may be declared next.
+    next: Epoch,
+    /// The piece that is being handed over.
+    piece: u8,
+    open: Option<Parcels>,
+}
+
+impl Freezing {
+    /// Takes part in the checkpoints of `cx`, if there are any: loads what `logic` had, and returns
+    /// what was known there.
+    pub(super) fn begin<L: ByEpoch>(
+        cx: &Context<'_>,
+        operator: &Rc<str>,
+        logic: &mut L,
+    ) -> Option<(Self, Progress)> {
+        let checkpoints = Arc::clone(cx.checkpoints.as_ref()?);
+        let progress = load(cx, &checkpoints, operator, logic).unwrap_or_else(|error| {
+            cx.control.fail(error);
+            Progress::START
+        });
+        each_piece(logic, |piece, _| {
+            piece.track();
+            Ok(())
+        })
+        .expect("tracking cannot fail");
+        let this = Self {
+            checkpoints,
+            worker: cx.worker,
+            operator: Rc::clone(operator),
+            next: Epoch::FIRST,
+            piece: 0,
+            open: None,
+        };
+        Some((this, progress))
+    }
+
+    /// Hands over what changed, if a checkpoint was declared and everything up to it, and nothing
+    /// behind it, is applied. `first`: the first epoch of which something is at hand.
+    pub(super) fn freeze<L: ByEpoch>(
+        &mut self,
+        logic: &mut L,
+        frontiers: [&MutableAntichain<Epoch>; 2],
+        first: Option<Epoch>,
+        now: Progress,
+    ) -> Result<Turn> {
+        let Some((epoch, full)) = self.checkpoints.declared(self.next) else {
+            return Ok(Turn::Done);
+        };
+        let incomplete = frontiers.iter().any(|frontier| frontier.less_equal(&epoch));
+        if incomplete || first.is_some_and(|first| first <= epoch) {
+            return Ok(Turn::Done);
+        }
+        if !self.checkpoints.has_room() {
+            return Ok(Turn::Later);
+        }
+        let mut parcels = self
+            .open
+            .take()
+            .unwrap_or_else(|| Parcels::of(&self.operator));
+        let more = self.save(logic, full, &mut parcels)?;
+        if !more {
+            parcels.end(now);
+        }
+        for bytes in parcels.done.drain(..) {
+            let worker = self.worker;
+            self.checkpoints.tell(Note::Parcel { worker, bytes });
+        }
+        if more {
+            self.open = Some(parcels);
+            return Ok(Turn::Again);
+        }
+        self.piece = 0;
+        self.next = epoch.next();
+        self.checkpoints.tell(Note::Saved);
+        Ok(Turn::Done)
+    }
+
+    /// Saves some of the state; returns whether there is more.
+    fn save<L: ByEpoch>(&mut self, logic: &mut L, all: bool, out: &mut Parcels) -> Result<bool> {
+        let mut saved = Ok(false);
+        out.resume(self.piece);
+        let there = logic.piece(self.piece, &mut |piece| saved = piece.save(all, ROOM, out));
+        if there && !saved? {
+            self.piece += 1;
+        }
+        Ok(there)
+    }
+}
+
+fn load<L: ByEpoch>(
+    cx: &Context<'_>,
+    checkpoints: &Checkpoints,
+    operator: &str,
+    logic: &mut L,
+) -> Result<Progress> {
+    let Some(restored) = checkpoints.restored() else {
+        return Ok(Progress::START);
+    };
+    let Some(progress) = restored.progress(operator) else {
+        return Ok(Progress::START);
+    };
+    let (worker, workers) = (cx.worker as u64, cx.workers);
+    let owns = |slot| worker_of_slot(slot as u64, workers) == worker;
+    restored.entries(operator, owns, |number, group, entry| {
+        let mut loaded = Ok(());
+        logic.piece(number, &mut |piece| loaded = piece.load(group, entry));
+        loaded
+    })?;
+    each_piece(logic, |piece, _| {
+        piece.loaded(progress);
+        Ok(())
+    })?;
+    logic.loaded(progress);
+    Ok(progress)
+}
+
+fn each_piece<L: ByEpoch>(
+    logic: &mut L,
+    mut each: impl FnMut(&mut dyn Saved, u8) -> Result,
+) -> Result {
+    for number in 0.. {
+        let mut done = Ok(());
+        if !logic.piece(number, &mut |piece| done = each(piece, number)) {
+            break;
+        }
+        done?;
+    }
+    Ok(())
+}

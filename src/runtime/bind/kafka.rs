@@ -1,0 +1,148 @@
+//! Topics as sources and sinks.
+
+use std::sync::Arc;
+
+use super::Uri;
+use crate::connectors::{Sink, Source, Transactions};
+use crate::error::{Error, Result};
+use crate::runtime::settings::{Bound, Settings};
+use crate::stream::{Description, Port, PortKind};
+
+#[cfg(not(feature = "kafka"))]
+pub(super) fn kafka_source(
+    _: &str,
+    port: &Port,
+    _: &Uri<'_>,
+    _: &Settings,
+) -> Result<Arc<dyn Source>> {
+    Err(Error::usage(format!(
+        "port `{}`: this program was built without Kafka",
+        port.name
+    )))
+}
+
+#[cfg(not(feature = "kafka"))]
+pub(super) fn kafka_sink(
+    _: &str,
+    port: &Port,
+    _: &Uri<'_>,
+    _: &Settings,
+    _: Option<&Arc<Transactions>>,
+) -> Result<Arc<dyn Sink>> {
+    Err(Error::usage(format!(
+        "port `{}`: this program was built without Kafka",
+        port.name
+    )))
+}
+
+#[cfg(feature = "kafka")]
+use crate::connectors::{KafkaOptions, KafkaSink, KafkaSource};
+
+#[cfg(feature = "kafka")]
+pub(super) fn kafka_source(
+    job: &str,
+    port: &Port,
+    uri: &Uri<'_>,
+    settings: &Settings,
+) -> Result<Arc<dyn Source>> {
+    if let Some((key, _)) = uri.options.first() {
+        return Err(Error::usage(format!(
+            "port `{}`: unknown option `{key}`",
+            port.name
+        )));
+    }
+    let options = kafka_options(job, port, settings)?;
+    Ok(Arc::new(KafkaSource::new(uri.path, options)))
+}
+
+#[cfg(feature = "kafka")]
+pub(super) fn kafka_sink(
+    job: &str,
+    port: &Port,
+    uri: &Uri<'_>,
+    settings: &Settings,
+    commit: Option<&Arc<Transactions>>,
+) -> Result<Arc<dyn Sink>> {
+    let mut stamp_at_write = false;
+    for (key, value) in &uri.options {
+        if let ("timestamp", "write") = (*key, *value) {
+            stamp_at_write = true;
+        } else {
+            let why = format!("port `{}`: unknown option `{key}={value}`", port.name);
+            return Err(Error::usage(format!("{why}; expected timestamp=write")));
+        }
+    }
+    let options = kafka_options(job, port, settings)?;
+    let sink = KafkaSink::new(uri.path, options, stamp_at_write);
+    Ok(Arc::new(sink.within(commit.cloned())))
+}
+
+/// The transactions in which all Kafka sinks of a job write; `None`: there are none, or they need
+/// not be exactly once.
+///
+/// # Errors
+/// The job has no id of its own.
+#[cfg(feature = "kafka")]
+pub(crate) fn transaction(
+    description: &Description,
+    settings: &Settings,
+) -> Result<Option<Arc<Transactions>>> {
+    let sinks = description
+        .ports
+        .iter()
+        .filter(|port| port.kind == PortKind::Sink);
+    let is_kafka = |port: &&Port| match settings.sinks.get(&port.name) {
+        Some(Bound::Uri(uri)) => uri.starts_with("kafka:"),
+        Some(Bound::To(_)) => false,
+        None => settings.output_dir.is_none() && settings.bootstrap.is_some(),
+    };
+    let Some(first) = sinks.into_iter().find(is_kafka) else {
+        return Ok(None);
+    };
+    if !settings.exactly_once() {
+        return Ok(None);
+    }
+    let Some(id) = &settings.job_id else {
+        return Err(Error::usage(
+            "exactly-once into Kafka needs --job-id ID: transactions, progress and group are of \
+             this name",
+        ));
+    };
+    let options = kafka_options(id, first, settings)?;
+    let interval = settings.checkpoint_interval;
+    Ok(Some(Arc::new(Transactions::new(options, id, interval))))
+}
+
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with Kafka")]
+pub(crate) fn transaction(_: &Description, _: &Settings) -> Result<Option<Arc<Transactions>>> {
+    Ok(None)
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_options(job: &str, port: &Port, settings: &Settings) -> Result<KafkaOptions> {
+    let Some(servers) = &settings.bootstrap else {
+        let why = format!("port `{}`: kafka: needs --bootstrap HOST:PORT", port.name);
+        return Err(Error::usage(why));
+    };
+    let mut options = KafkaOptions::new(servers, job);
+    for property in &settings.properties {
+        if property
+            .port
+            .as_ref()
+            .is_some_and(|name| *name != port.name)
+        {
+            continue;
+        }
+        let (name, value) = (property.name.clone(), property.value.clone());
+        if property.secret {
+            options.secrets.push(name.clone());
+        }
+        options.properties.push((name, value));
+    }
+    options.bounded = settings.bounded;
+    options.start = settings.start;
+    options.max_ahead = settings.max_ahead;
+    options.broker_timeout = settings.broker_timeout;
+    Ok(options)
+}

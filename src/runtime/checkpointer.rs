@@ -1,0 +1,297 @@
+//! The thread that makes checkpoints: it says when one is due, gathers what the workers hand over,
+//! makes it durable, and commits it. Nothing of that happens on a worker's thread.
+//!
+//! ```text
+//! STEP 1  due       a door declares the next epoch that it ends
+//! STEP 2  gathered  every operator, door and source has told its part, and the probe behind all
+//!                   sinks has passed the epoch
+//! STEP 3  prepared  logs synced, manifest durable
+//! STEP 4  committed progress and results become visible together; sinks go on
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use crate::connectors::Commit;
+use crate::error::Result;
+use crate::observe::{Metrics, crash_point, now, time_of_day};
+use crate::state::manifest::{Manifest, to_json};
+use crate::state::store::Store;
+use crate::state::{Checkpoints, Note, PartitionFact};
+use crate::stream::Control;
+use crate::time::{Epoch, EventTime, Progress};
+
+use super::progress_record::ProgressRecord;
+
+/// With nothing to do it looks around this often.
+const LOOK: Duration = Duration::from_millis(100);
+/// As long as there was no result, it looks this often whether there is one.
+const SOON: Duration = Duration::from_millis(10);
+/// An idle job looks this often whether it is still its own.
+const OWN: Duration = Duration::from_secs(1);
+/// Logs are written anew when they have grown to this part of what everything took: so they, and
+/// what replaces them, take at most two and a half times the state.
+const GROWN: (u64, u64) = (3, 2);
+/// Logs smaller than this are not worth it.
+const SMALL: u64 = 4 << 20;
+
+/// How many parts a checkpoint has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Parts {
+    pub(super) workers: usize,
+    pub(super) sources: usize,
+}
+
+/// What has come of the parts of the declared checkpoint.
+#[derive(Debug, Default)]
+struct Gathered {
+    epoch: Option<Epoch>,
+    full: bool,
+    saved: usize,
+    doors: usize,
+    facts: BTreeMap<u16, Vec<PartitionFact>>,
+    left: BTreeMap<u16, Vec<(u32, u64)>>,
+    progress: BTreeMap<u16, Progress>,
+}
+
+/// See the module.
+pub(super) struct Checkpointer {
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) notes: Receiver<Note>,
+    pub(super) control: Arc<Control>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) store: Store,
+    pub(super) commit: Option<Arc<dyn Commit>>,
+    pub(super) interval: Duration,
+    /// Whether a run that has read everything is never to be continued.
+    pub(super) finishes: bool,
+    pub(super) parts: Parts,
+    /// The last checkpoint that was committed.
+    pub(super) manifest: Manifest,
+    pub(super) state: State,
+}
+
+/// Where it stands.
+#[derive(Debug)]
+pub(super) struct State {
+    built: usize,
+    operators: usize,
+    doors: usize,
+    gathered: Gathered,
+    complete: Option<Epoch>,
+    /// When the last checkpoint was asked for, and how many epochs had something in them then.
+    asked: Instant,
+    cuts: u64,
+    /// There were results once.
+    shown: bool,
+    /// When it last looked whether the job is still its own.
+    looked: Instant,
+    /// The one that is asked for is the last.
+    last: bool,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            built: 0,
+            operators: 0,
+            doors: 0,
+            gathered: Gathered::default(),
+            complete: Some(Epoch::FIRST),
+            asked: now(),
+            cuts: 0,
+            shown: false,
+            looked: now(),
+            last: false,
+        }
+    }
+}
+
+impl Checkpointer {
+    /// Works until the run is over, or fails and ends it.
+    pub(super) fn run(mut self) -> Self {
+        if let Err(error) = self.work() {
+            self.control.fail(error);
+        }
+        self
+    }
+
+    fn work(&mut self) -> Result {
+        while !self.checkpoints.is_released() && !self.control.is_faulty() {
+            match self.notes.recv_timeout(self.pause()) {
+                Ok(note) => self.take(note)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if self.is_gathered() {
+                self.finish()?;
+            }
+            if self.state.looked.elapsed() > OWN {
+                self.state.looked = now();
+                self.store.check_newest()?;
+            }
+            self.ask();
+        }
+        Ok(())
+    }
+
+    fn pause(&self) -> Duration {
+        let due = self.state.asked + self.interval;
+        due.saturating_duration_since(now()).clamp(
+            Duration::from_millis(1),
+            if self.state.shown { LOOK } else { SOON },
+        )
+    }
+
+    fn take(&mut self, note: Note) -> Result {
+        let state = &mut self.state;
+        match note {
+            Note::Built { operators, doors } => {
+                state.built += 1;
+                (state.operators, state.doors) = (state.operators + operators, state.doors + doors);
+                if state.built == self.parts.workers {
+                    self.checkpoints.built(state.doors);
+                    self.checkpoints.forget_restored();
+                }
+            }
+            Note::Declared { epoch, full } => {
+                if full {
+                    self.store.begin_full();
+                }
+                (state.gathered.epoch, state.gathered.full) = (Some(epoch), full);
+            }
+            Note::Parcel { worker, bytes } => {
+                let checkpoint = self.manifest.checkpoint + 1;
+                self.store.append(worker, checkpoint, &bytes)?;
+                self.checkpoints.written(bytes.len());
+            }
+            Note::Saved => state.gathered.saved += 1,
+            Note::Door {
+                source,
+                facts,
+                left,
+            } => {
+                state.gathered.doors += 1;
+                state.gathered.left.entry(source).or_default().extend(left);
+                state
+                    .gathered
+                    .facts
+                    .entry(source)
+                    .or_default()
+                    .extend(facts);
+            }
+            Note::Watermark { source, progress } => {
+                state.gathered.progress.insert(source, progress);
+            }
+            Note::Complete(complete) => state.complete = complete,
+            Note::Look => {}
+        }
+        Ok(())
+    }
+
+    fn is_gathered(&self) -> bool {
+        let State {
+            built,
+            operators,
+            doors,
+            gathered,
+            complete,
+            ..
+        } = &self.state;
+        let passed = |epoch: Epoch| complete.is_none_or(|first| first > epoch);
+        gathered.epoch.is_some_and(passed)
+            && *built == self.parts.workers
+            && gathered.saved == *operators
+            && gathered.doors == *doors
+            && gathered.progress.len() == self.parts.sources
+    }
+
+    /// Asks for a checkpoint, if one is due.
+    fn ask(&mut self) {
+        let state = &mut self.state;
+        let ready = state.built == self.parts.workers && self.checkpoints.is_settled();
+        if !ready || state.gathered.epoch.is_some() {
+            return;
+        }
+        let ends = self.control.is_stopping() || self.checkpoints.is_read();
+        let cuts = self.checkpoints.cuts();
+        let finished = self.finishes && self.checkpoints.is_read();
+        if ends && (state.last || cuts == state.cuts && !finished) {
+            self.checkpoints.release();
+            return;
+        }
+        // The first result is not kept waiting.
+        let first = !state.shown && self.metrics.sum(|worker| &worker.results) > 0;
+        let due = cuts != state.cuts && (first || state.asked.elapsed() >= self.interval);
+        state.shown |= first;
+        if !ends && !due {
+            return;
+        }
+        (state.last, state.asked, state.cuts) = (ends, now(), cuts);
+        let grown = self.manifest.full_bytes.max(SMALL) * GROWN.0 / GROWN.1;
+        self.checkpoints.want(self.store.bytes() > grown);
+    }
+
+    /// Makes the checkpoint durable, and commits it.
+    fn finish(&mut self) -> Result {
+        let gathered = std::mem::take(&mut self.state.gathered);
+        let mut manifest = self.manifest.clone();
+        manifest.checkpoint += 1;
+        manifest.made_at = time_of_day().millis();
+        manifest.finished = self.state.last && self.finishes && self.checkpoints.is_read();
+        for (number, source) in (0u16..).zip(&mut manifest.sources) {
+            let facts = gathered.facts.get(&number).into_iter().flatten();
+            facts.for_each(|fact| source.set_partition(fact));
+            let left = gathered.left.get(&number).into_iter().flatten();
+            left.for_each(|(partition, offset)| source.leave(*partition, *offset));
+            if let Some(progress) = gathered.progress.get(&number) {
+                assert!(
+                    to_json(progress.watermark) >= source.watermark,
+                    "the watermark of `{}` went back",
+                    source.port
+                );
+                source.set_progress(*progress);
+            }
+        }
+        if gathered.full {
+            manifest.full_bytes = self.store.bytes();
+        }
+        crash_point("checkpoint gathered");
+        self.settle(manifest)?;
+        self.checkpoints.commit();
+        crash_point("checkpoint told");
+        Ok(())
+    }
+
+    /// Prepares and commits `manifest`, and lets go of what is behind it.
+    pub(super) fn settle(&mut self, mut manifest: Manifest) -> Result {
+        let began = now();
+        let named = self.store.prepare(&mut manifest)?;
+        let prepared = began.elapsed();
+        if let Some(commit) = &self.commit {
+            let record = ProgressRecord::of(&manifest, &named);
+            commit.commit(&record.to_bytes()?)?;
+        }
+        debug!(
+            "checkpoint {} of {} bytes: prepared after {prepared:?}, committed after {:?}",
+            manifest.checkpoint,
+            self.store.bytes(),
+            began.elapsed()
+        );
+        self.store.clean(&manifest)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+}
+
+/// The smallest of some times that are known.
+pub(super) fn smallest(times: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    let times = times.map(|time| time.unwrap_or(EventTime::NEVER.millis()));
+    times
+        .min()
+        .filter(|time| *time != EventTime::NEVER.millis())
+}

@@ -1,0 +1,196 @@
+//! State that is lost, or of another plan, is made again from the log.
+//!
+//! What was committed says how far the job had come, and what was known there. The log is read
+//! from where the job began to exactly there, and nothing is written; records that had left with
+//! reason `idle`, the only ones whose fate is not in the log, are left out. Because the same log
+//! gives the same answer, the state is then what it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::Plan;
+use super::checkpointer::Checkpointer;
+use super::ownership;
+use super::progress_record::{ProgressRecord, SourceRecord};
+use super::recovery::Recovered;
+use super::worker::{Run, at_once, execute};
+use crate::connectors::{Commit, PartitionCut, SourceCut};
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::checkpoints::Continued;
+use crate::state::disk::{Disk, RealDisk};
+use crate::state::manifest::{FORMAT, Manifest};
+use crate::time::EventTime;
+
+/// A run that reads a log again.
+pub(crate) struct Rebuild {
+    pub(crate) plan: Plan,
+    /// What is to be seen of it.
+    pub(crate) run: Run,
+}
+
+impl Rebuild {
+    pub(super) fn new(plan: Plan) -> Self {
+        let run = Run::new(&plan);
+        Self { plan, run }
+    }
+}
+
+/// Makes the state of `plan` again by running `again`, and commits it.
+///
+/// # Errors
+/// Nothing was ever committed; the log does not have any more what was read; it was interrupted.
+pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
+    let refuse = |what: &str| Error::usage(format!("--rebuild: {what}"));
+    let own = plan.checkpoint.as_ref();
+    let own = own.ok_or_else(|| refuse("needs --state-dir DIR, where the state will be"))?;
+    let commit = own.commit.as_ref();
+    let commit = commit.ok_or_else(|| refuse("needs a Kafka sink, where progress is committed"))?;
+    commit.prepare()?;
+    let lock = ownership::own(own, &run.control)?;
+    committed(&**commit)?;
+    commit.fence()?;
+    // Whoever was shut out may have committed meanwhile.
+    let record = committed(&**commit)?;
+    if record.finished {
+        let what = format!(
+            "job `{}` is finished: there is nothing to go on with",
+            record.job
+        );
+        return Err(Error::new(ErrorKind::State, what));
+    }
+    let Rebuild {
+        plan: mut again,
+        run: seen,
+    } = again;
+    let mut continued = Continued::default();
+    resume(&mut again, &record, &mut continued)?;
+    let seen = Run {
+        control: Arc::clone(&run.control),
+        ..seen
+    };
+    info!(
+        "reading the log again, up to checkpoint {}",
+        record.checkpoint
+    );
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let found = Recovered {
+        plan: again.checkpoint.clone().expect("it has a state directory"),
+        disk,
+        lock,
+        generation: record.generation,
+        manifest: Some(Manifest {
+            format: FORMAT,
+            job: own.job.clone(),
+            name: own.name.clone(),
+            operators: own.operators.clone(),
+            lineage: record.lineage.clone(),
+            checkpoint: record.checkpoint,
+            ..Manifest::default()
+        }),
+        continued,
+    };
+    at_once(&again.sources, |source| source.prepare())?;
+    at_once(&again.sinks, |sink| sink.prepare())?;
+    let checkpointing = found.begin(&again, &seen)?;
+    let checkpoints = Arc::clone(&checkpointing.checkpoints);
+    let outcome = execute(again, &seen, Some(checkpoints));
+    let checkpointer = checkpointing.end(run.control.is_faulty())?;
+    outcome?;
+    if run.control.is_faulty() {
+        return Ok(()); // the run that follows says why
+    }
+    if run.control.is_stopping() {
+        let why = "interrupted: the log was not read again to its end";
+        return Err(Error::new(
+            ErrorKind::Interrupted(run.control.signal()),
+            why,
+        ));
+    }
+    settle(checkpointer, commit, &record)
+}
+
+fn committed(commit: &dyn Commit) -> Result<ProgressRecord> {
+    let place = commit.describe();
+    let record = commit.last()?.ok_or_else(|| {
+        let what = format!("--rebuild: {place} has no progress: start without it");
+        Error::usage(what)
+    })?;
+    ProgressRecord::read(&record, &place)
+}
+
+/// Every source begins where the job began, and ends where it was committed.
+fn resume(again: &mut Plan, record: &ProgressRecord, continued: &mut Continued) -> Result {
+    let mut reached = BTreeMap::new();
+    for ((number, source), name) in (0u16..).zip(&again.sources).zip(&again.source_names) {
+        let known = record.sources.iter().find(|known| known.port == *name);
+        let known = known.ok_or_else(|| {
+            Error::usage(format!(
+                "--rebuild: source `{name}` is new: it was never read"
+            ))
+        })?;
+        source.resume(&SourceCut {
+            identity: known.identity.clone(),
+            partitions: cuts(known),
+        })?;
+        for partition in &known.partitions {
+            let left = partition.left.clone();
+            continued.skips.insert((number, partition.partition), left);
+        }
+        if let Some(watermark) = known.watermark {
+            reached.insert(number, EventTime::from_millis(watermark));
+        }
+    }
+    again.tuning.reached = reached;
+    Ok(())
+}
+
+fn cuts(known: &SourceRecord) -> Vec<PartitionCut> {
+    let cut = known.partitions.iter().map(|state| PartitionCut {
+        partition: state.partition,
+        next: state.first,
+        end: Some(state.next),
+    });
+    cut.collect()
+}
+
+/// What was made again is committed as the checkpoint after the last one.
+fn settle(
+    mut checkpointer: Checkpointer,
+    commit: &Arc<dyn Commit>,
+    record: &ProgressRecord,
+) -> Result {
+    let mut manifest = checkpointer.manifest.clone();
+    for source in &mut manifest.sources {
+        let Some(known) = record
+            .sources
+            .iter()
+            .find(|known| known.port == source.port)
+        else {
+            continue;
+        };
+        for state in &known.partitions {
+            let there = |read: &&_| is_there(read, state.partition, state.next);
+            if !source.partitions.iter().any(|read| there(&read)) {
+                let (port, partition) = (&source.port, state.partition);
+                return Err(Error::new(
+                    ErrorKind::State,
+                    format!(
+                        "--rebuild: {port}[{partition}] was not read up to {}",
+                        state.next
+                    ),
+                ));
+            }
+        }
+        source.partitions.clone_from(&known.partitions);
+        (source.watermark, source.horizon) = (known.watermark, known.horizon);
+    }
+    manifest.checkpoint = record.checkpoint + 1;
+    checkpointer.commit = Some(Arc::clone(commit));
+    checkpointer.settle(manifest)
+}
+
+fn is_there(read: &crate::state::manifest::PartitionState, partition: u32, next: u64) -> bool {
+    read.partition == partition && read.next >= next
+}

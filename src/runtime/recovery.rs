@@ -1,0 +1,454 @@
+//! What a run continues with, or why it must not start.
+//!
+//! ```text
+//! STEP 1  lock     the state directory: a second process there ends before it does any harm
+//! STEP 2  look     what was committed last, and whether it and the directory are of one lineage
+//! STEP 3  fence    every other instance is shut out; then look again, for one may have committed
+//! STEP 4  load     the one manifest that was committed, and its logs
+//! STEP 5  resume   sources at its offsets, in a generation of its own
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::Plan;
+use super::checkpointer::{Checkpointer, Parts, State};
+use super::ownership;
+use super::progress_record::ProgressRecord;
+use super::settings::{Guarantee, Instance, Settings};
+use super::worker::{Run, panicked};
+use crate::connectors::{Commit, PartitionCut, Sink, Source, SourceCut, Transactions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{crash_point, time_of_day};
+use crate::state::checkpoints::Continued;
+use crate::state::disk::{Disk, Lock, RealDisk};
+use crate::state::manifest::{FORMAT, Manifest, OperatorShape, PartitionState, SourceState};
+use crate::state::store::{self, Store};
+use crate::state::{Checkpoints, Note};
+use crate::stream::Description;
+
+/// What a plan says of checkpoints.
+#[derive(Clone)]
+pub(crate) struct CheckpointPlan {
+    pub(crate) dir: std::path::PathBuf,
+    pub(crate) interval: Duration,
+    /// The job's id, and the name of its description.
+    pub(crate) job: String,
+    pub(crate) name: String,
+    /// Where checkpoints are committed; `None`: the manifest is the commit.
+    pub(crate) commit: Option<Arc<dyn Commit>>,
+    pub(crate) operators: Vec<OperatorShape>,
+    pub(crate) instance: Instance,
+    /// Bounded sources end for good, and everything open fires.
+    pub(crate) finishes: bool,
+}
+
+impl CheckpointPlan {
+    /// `None`: `settings` ask for no checkpoints. `commit`: where Kafka sinks are committed.
+    ///
+    /// # Errors
+    /// Exactly-once without a state directory.
+    pub(crate) fn new(
+        (name, id): (&str, &str),
+        description: &Description,
+        settings: &Settings,
+        commit: Option<Arc<Transactions>>,
+    ) -> Result<Option<Self>> {
+        let Some(dir) = &settings.state_dir else {
+            if settings.guarantee == Some(Guarantee::ExactlyOnce) {
+                let why = "guarantee exactly-once: needs --state-dir DIR, where checkpoints live";
+                return Err(Error::usage(why));
+            }
+            if settings.catch_up {
+                let why = "--catch-up: needs --state-dir DIR, where the next run goes on";
+                return Err(Error::usage(why));
+            }
+            return Ok(None);
+        };
+        let shape = |(name, shape): &(String, String)| OperatorShape {
+            name: name.clone(),
+            shape: shape.clone(),
+        };
+        Ok(Some(Self {
+            dir: dir.clone(),
+            interval: settings.checkpoint_interval,
+            job: id.to_owned(),
+            name: name.to_owned(),
+            commit: commit.map(|commit| commit as Arc<dyn Commit>),
+            operators: description.stateful.iter().map(shape).collect(),
+            instance: settings.instance,
+            finishes: !settings.catch_up,
+        }))
+    }
+}
+
+/// Whether all ports can take part in checkpoints.
+///
+/// # Errors
+/// Names the sink that cannot.
+pub(super) fn check_ports(
+    sources: &[Arc<dyn Source>],
+    sinks: &[Arc<dyn Sink>],
+    exactly_once: bool,
+) -> Result {
+    let _ = sources;
+    for sink in sinks {
+        if exactly_once && !sink.is_exactly_once() {
+            let sink = sink.describe();
+            return Err(Error::usage(format!(
+                "{sink}: a sink that cannot be committed with a checkpoint; exactly-once takes \
+                 kafka:TOPIC and null:, and --guarantee at-least-once takes all"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What was found, before anything is prepared.
+pub(super) struct Recovered {
+    pub(super) plan: CheckpointPlan,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) lock: Option<Lock>,
+    pub(super) generation: u64,
+    /// `None`: the job starts afresh.
+    pub(super) manifest: Option<Manifest>,
+    pub(super) continued: Continued,
+}
+
+/// Checkpoints of a run.
+pub(super) struct Checkpointing {
+    pub(super) checkpoints: Arc<Checkpoints>,
+    thread: JoinHandle<Checkpointer>,
+    commit: Option<Arc<dyn Commit>>,
+    _lock: Option<Lock>,
+}
+
+/// Steps 1 to 4, and tells the sources where to go on.
+///
+/// # Errors
+/// Another instance runs the job, or state and log do not fit together.
+pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
+    let Some(own) = &plan.checkpoint else {
+        return Ok(None);
+    };
+    let own = own.clone();
+    if let Some(commit) = &own.commit {
+        commit.prepare()?;
+    }
+    let lock = ownership::own(&own, &run.control)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    if let Some(commit) = &own.commit {
+        look(&*disk, &own, &**commit)?;
+        commit.fence()?;
+    }
+    crash_point("state looked for");
+    let manifest = committed(&*disk, &own)?;
+    let mut continued = Continued::default();
+    let mut generation = 0;
+    if let Some(manifest) = &manifest {
+        check(manifest, &own)?;
+        generation = manifest.generation;
+        let restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
+        continued.state = Some(restored);
+        resume(&plan.sources, &plan.source_names, manifest, &mut continued)?;
+    }
+    crash_point("state loaded");
+    Ok(Some(Recovered {
+        plan: own,
+        disk,
+        lock,
+        generation,
+        manifest,
+        continued,
+    }))
+}
+
+/// Whether the directory and what was committed are of one lineage. What was committed may still be
+/// on its way to readers, so which manifest it is is not asked before others are shut out.
+///
+/// # Errors
+/// They are not; or one of them is not there.
+fn look(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result {
+    let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
+    let (place, dir) = (commit.describe(), own.dir.display());
+    let mut kept = None;
+    for name in store::manifests(disk, &own.dir)? {
+        let (manifest, _) = store::read_manifest(disk, &own.dir, &name)?;
+        kept = Some(manifest);
+    }
+    let record = commit.last()?;
+    let record = record
+        .map(|record| ProgressRecord::read(&record, &place))
+        .transpose()?;
+    match (kept, record) {
+        // Nothing was ever committed: a manifest can only be that of a first start that failed.
+        (Some(kept), None) if kept.checkpoint > 0 => refuse(format!(
+            "state directory `{dir}` has checkpoint {} of job `{}`, and {place} has no progress: \
+             it is another cluster, or the topic was deleted; to start afresh empty the directory",
+            kept.checkpoint, kept.job
+        )),
+        (None, Some(record)) if !store::generations(disk, &own.dir)?.is_empty() => {
+            let name = own.dir.join(&record.manifest);
+            refuse(format!(
+                "manifest `{}` is missing; start with --rebuild, which reads the log again",
+                name.display()
+            ))
+        }
+        (None, Some(record)) => refuse(format!(
+            "state directory `{dir}` is empty, and {place} says that job `{}` has committed \
+             checkpoint {}; give its own --state-dir, or start with --rebuild, which reads the log \
+             again and repeats nothing",
+            record.job, record.checkpoint
+        )),
+        (Some(kept), Some(record)) if kept.lineage != record.lineage => refuse(format!(
+            "state directory `{dir}` is of another run than {place}: job `{}` there, job `{}` here; \
+             give its own --state-dir, or start with --rebuild, which reads the log again",
+            record.job, kept.job
+        )),
+        (_, None) | (Some(_), Some(_)) => Ok(()),
+    }
+}
+
+/// The manifest that was committed last; `None`: there is none.
+///
+/// # Errors
+/// It is missing or damaged, and what to do.
+fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<Manifest>> {
+    let Some(commit) = &own.commit else {
+        let there = store::manifests(disk, &own.dir)?;
+        let newest = there.last();
+        let newest = newest.map(|newest| store::read_manifest(disk, &own.dir, newest));
+        return Ok(newest.transpose()?.map(|(manifest, _)| manifest));
+    };
+    let place = commit.describe();
+    let Some(record) = commit.last()? else {
+        return Ok(None);
+    };
+    let record = ProgressRecord::read(&record, &place)?;
+    let read = store::read_manifest(disk, &own.dir, &record.manifest);
+    let (manifest, crc) = match read {
+        Ok(read) => read,
+        // Whoever has shut this process out may have deleted it since.
+        Err(missing) => {
+            let again = commit
+                .last()?
+                .map(|again| ProgressRecord::read(&again, &place));
+            return Err(match again.transpose()? {
+                Some(again) if again.checkpoint > record.checkpoint => {
+                    let what = format!("another instance has taken over job `{}`", own.job);
+                    Error::new(ErrorKind::Owned, what)
+                }
+                _ => missing,
+            });
+        }
+    };
+    if format!("{crc:08x}") != record.crc {
+        let (name, dir) = (&record.manifest, own.dir.display());
+        let what = format!(
+            "manifest `{name}` in `{dir}` is not the one that {place} names: start with --rebuild, \
+             which reads the log again"
+        );
+        return Err(Error::new(ErrorKind::State, what));
+    }
+    Ok(Some(manifest))
+}
+
+/// Whether `manifest` is of this job, and may be continued.
+fn check(manifest: &Manifest, own: &CheckpointPlan) -> Result {
+    let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
+    let dir = own.dir.display();
+    if manifest.job != own.job {
+        let (theirs, ours) = (&manifest.job, &own.job);
+        return refuse(format!(
+            "state directory `{dir}` is of job `{theirs}`, and this is `{ours}`; give each job a \
+             --state-dir of its own"
+        ));
+    }
+    if manifest.finished {
+        let number = manifest.checkpoint;
+        return refuse(format!(
+            "job `{}` is finished: checkpoint {number} in `{dir}` was its last; to run it again \
+             give it another --job-id and an empty --state-dir",
+            own.job
+        ));
+    }
+    for kept in &manifest.operators {
+        let now = own.operators.iter().find(|now| now.name == kept.name);
+        let Some(now) = now else {
+            return refuse(format!(
+                "the state in `{dir}` has operator `{}` ({}), which the job has no more; start \
+                 with --rebuild, which reads the log again",
+                kept.name, kept.shape
+            ));
+        };
+        if now.shape != kept.shape {
+            return refuse(format!(
+                "operator `{}` was `{}` when its state was saved in `{dir}`, and is `{}` now; \
+                 start with --rebuild, which reads the log again",
+                kept.name, kept.shape, now.shape
+            ));
+        }
+    }
+    for now in &own.operators {
+        if !manifest.operators.iter().any(|kept| kept.name == now.name) {
+            return refuse(format!(
+                "operator `{}` ({}) has no state in `{dir}`: it is new; start with --rebuild, \
+                 which reads the log again",
+                now.name, now.shape
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Sources go on where the checkpoint left them.
+fn resume(
+    sources: &[Arc<dyn Source>],
+    names: &[String],
+    manifest: &Manifest,
+    continued: &mut Continued,
+) -> Result {
+    for ((number, source), name) in (0u16..).zip(sources).zip(names) {
+        let Some(kept) = manifest.sources.iter().find(|kept| kept.port == *name) else {
+            let what = format!("source `{name}` has no state: it is new; start with --rebuild");
+            return Err(Error::new(ErrorKind::State, what));
+        };
+        let partitions = kept.partitions.iter().map(|kept| PartitionCut {
+            partition: kept.partition,
+            next: kept.next,
+            end: kept.end,
+        });
+        source.resume(&SourceCut {
+            identity: kept.identity.clone(),
+            partitions: partitions.collect(),
+        })?;
+        continued.progress.insert(number, kept.progress());
+        continued.partitions.insert(number, kept.facts());
+    }
+    Ok(())
+}
+
+impl Recovered {
+    /// Step 5, when sources and sinks are prepared: a generation of its own, and for a job that
+    /// starts afresh its checkpoint 0, before anything is read.
+    ///
+    /// # Errors
+    /// The checkpoint cannot be made.
+    pub(super) fn begin(self, plan: &Plan, run: &Run) -> Result<Checkpointing> {
+        let (tell, notes) = mpsc::channel::<Note>();
+        let holds = self.plan.commit.is_some();
+        let fresh = self.manifest.is_none();
+        let mut manifest = self.manifest.unwrap_or_else(|| Manifest {
+            format: FORMAT,
+            job: self.plan.job.clone(),
+            name: self.plan.name.clone(),
+            lineage: format!("{:x}-{:x}", time_of_day().millis(), std::process::id()),
+            operators: self.plan.operators.clone(),
+            ..Manifest::default()
+        });
+        manifest.sources = sources_now(plan, &manifest.sources)?;
+        if !self.plan.finishes {
+            // The next run ends elsewhere.
+            let partitions = manifest
+                .sources
+                .iter_mut()
+                .flat_map(|source| &mut source.partitions);
+            partitions.for_each(|partition| partition.end = None);
+        }
+        let mut store = Store::begin(&self.disk, &self.plan.dir, self.generation, plan.workers)?;
+        store.continue_with(manifest.logs.clone());
+        let checkpoints = Arc::new(Checkpoints::new(tell, holds, self.continued));
+        let mut checkpointer = Checkpointer {
+            checkpoints: Arc::clone(&checkpoints),
+            notes,
+            control: Arc::clone(&run.control),
+            metrics: Arc::clone(&run.metrics),
+            store,
+            commit: self.plan.commit.clone(),
+            interval: self.plan.interval,
+            finishes: self.plan.finishes,
+            parts: Parts {
+                workers: plan.workers,
+                sources: plan.sources.len(),
+            },
+            manifest: manifest.clone(),
+            state: State::new(),
+        };
+        if fresh {
+            manifest.made_at = time_of_day().millis();
+            checkpointer.settle(manifest)?;
+        }
+        let work = move || checkpointer.run();
+        let thread = thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(work);
+        let failed = |why| Error::operating("no thread for checkpoints").because(why);
+        Ok(Checkpointing {
+            checkpoints,
+            thread: thread.map_err(failed)?,
+            commit: self.plan.commit,
+            _lock: self.lock,
+        })
+    }
+}
+
+/// What the sources read now, with what is known of it.
+fn sources_now(plan: &Plan, before: &[SourceState]) -> Result<Vec<SourceState>> {
+    let mut all = Vec::new();
+    for (source, name) in plan.sources.iter().zip(&plan.source_names) {
+        let Some(cut) = source.cut()? else {
+            let what = source.describe();
+            let why = format!("source `{name}`: {what} cannot be read again from where it was");
+            return Err(Error::usage(format!("{why}: it allows no --state-dir")));
+        };
+        let mut state = before.iter().find(|state| state.port == *name).cloned();
+        let state = state.get_or_insert_default();
+        (state.port, state.place) = (name.clone(), source.describe());
+        state.identity = cut.identity;
+        let known: BTreeMap<_, _> = state
+            .partitions
+            .drain(..)
+            .map(|state| (state.partition, state))
+            .collect();
+        state.partitions = cut
+            .partitions
+            .iter()
+            .map(|cut| PartitionState {
+                partition: cut.partition,
+                next: cut.next,
+                end: cut.end,
+                ..known
+                    .get(&cut.partition)
+                    .cloned()
+                    .unwrap_or(PartitionState {
+                        first: cut.next,
+                        ..PartitionState::default()
+                    })
+            })
+            .collect();
+        all.push(state.clone());
+    }
+    Ok(all)
+}
+
+impl Checkpointing {
+    /// The workers are gone: the thread ends, too; at once, if the run has failed.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub(super) fn end(self, failed: bool) -> Result<Checkpointer> {
+        self.checkpoints.release();
+        if let (true, Some(commit)) = (failed, &self.commit) {
+            commit.stop();
+        }
+        self.checkpoints.tell(Note::Look);
+        let ended = self.thread.join();
+        let checkpointer = ended.map_err(|panic| panicked("checkpoints", &*panic))?;
+        if let Some(commit) = &checkpointer.commit {
+            commit.stop();
+        }
+        Ok(checkpointer)
+    }
+}

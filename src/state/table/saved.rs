@@ -1,0 +1,122 @@
+//! A table in checkpoints: the entries that changed, or all.
+
+use std::hash::Hash;
+
+use super::{BLOCK, Changes, Entry, Table};
+use crate::error::Result;
+use crate::state::saved::{Parcels, Saved};
+use crate::state::{State, codec, slot, stable_hash};
+use crate::time::Progress;
+
+/// First byte of an entry: the key and its value follow, or the key alone, which was removed.
+const PUT: u8 = 1;
+const REMOVED: u8 = 0;
+
+impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
+    fn track(&mut self) {
+        self.changes.get_or_insert_with(|| Changes {
+            stamp: 1,
+            touched: Vec::new(),
+            removed: Vec::new(),
+            cursor: 0,
+        });
+    }
+
+    fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool> {
+        let Some(mut changes) = self.changes.take() else {
+            return Ok(false);
+        };
+        let saved = if all {
+            self.save_all(&mut changes, room, out)
+        } else {
+            self.save_changed(&mut changes, room, out)
+        };
+        if let Ok(false) = saved {
+            changes.touched.clear();
+            changes.touched.shrink_to(BLOCK);
+            changes.removed.clear();
+            changes.cursor = 0;
+            changes.stamp = changes.stamp.wrapping_add(1).max(1);
+        }
+        self.changes = Some(changes);
+        saved
+    }
+
+    fn load(&mut self, _group: i64, entry: &[u8]) -> Result {
+        let (tag, rest) = entry.split_first().unwrap_or((&REMOVED, &[]));
+        let (key, value) = codec::decode_first::<K>(rest)?;
+        let hash = stable_hash(&key);
+        if *tag == PUT {
+            let value = codec::decode::<V>(value)?;
+            let mut value = Some(value);
+            let put = |there: &mut V| *there = value.take().expect("it is put once");
+            // An absent one is made of a copy, and replaced at once: tables have one way in.
+            if self.change(hash, &key, put).is_none() {
+                let value = value.take().expect("it was not put");
+                self.upsert(hash, key, || value, |_| {});
+            }
+        } else {
+            self.forget(hash, &key);
+        }
+        Ok(())
+    }
+
+    fn loaded(&mut self, _progress: Progress) {}
+}
+
+impl<K: State + Hash + Eq, V: State> Table<K, V> {
+    fn save_changed(
+        &mut self,
+        changes: &mut Changes<K>,
+        room: usize,
+        out: &mut Parcels,
+    ) -> Result<bool> {
+        // Removals first: an entry may have come again since.
+        let some = changes.removed.len().min(room);
+        for key in changes.removed.drain(changes.removed.len() - some..) {
+            out.entry(slot_of(&key), |out| {
+                out.push(REMOVED);
+                codec::encode(&key, out)
+            })?;
+        }
+        let some = changes.touched.len().min(room - some);
+        for at in changes.touched.drain(changes.touched.len() - some..) {
+            let (block, nth) = (at as usize / BLOCK, at as usize % BLOCK);
+            let entry = self.blocks.get_mut(block).and_then(|all| all.get_mut(nth));
+            // What is not there moved into a hole, and was noted there again.
+            if let Some(entry) = entry
+                && entry.stamp == changes.stamp
+            {
+                entry.stamp = 0;
+                put(entry, out)?;
+            }
+        }
+        Ok(!changes.removed.is_empty() || !changes.touched.is_empty())
+    }
+
+    fn save_all(
+        &mut self,
+        changes: &mut Changes<K>,
+        room: usize,
+        out: &mut Parcels,
+    ) -> Result<bool> {
+        let end = (changes.cursor + room).min(self.len);
+        for at in changes.cursor..end {
+            put(&self.blocks[at / BLOCK][at % BLOCK], out)?;
+        }
+        changes.cursor = end;
+        Ok(end < self.len)
+    }
+}
+
+fn slot_of<K: Hash>(key: &K) -> usize {
+    usize::try_from(slot(stable_hash(key))).expect("there are 1024 slots")
+}
+
+fn put<K: State + Hash, V: State>(entry: &Entry<K, V>, out: &mut Parcels) -> Result {
+    out.entry(slot_of(&entry.key), |out| {
+        out.push(PUT);
+        codec::encode(&entry.key, out)?;
+        codec::encode(&entry.value, out)
+    })
+}

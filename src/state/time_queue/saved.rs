@@ -1,0 +1,88 @@
+//! What is held, in checkpoints: an event is written once, when it is first held at one.
+
+use std::fmt;
+
+use super::{Span, TimeQueue};
+use crate::error::Result;
+use crate::event::Event;
+use crate::state::saved::{Parcels, Saved};
+use crate::state::{State, codec, slot};
+use crate::time::Progress;
+
+/// A queue, and where its events belong.
+pub(crate) struct Routed<'a, T> {
+    pub(crate) queue: &'a mut TimeQueue<T>,
+    /// The stable hash of what the events are distributed by.
+    pub(crate) route: &'a dyn Fn(&T) -> u64,
+}
+
+impl<T> fmt::Debug for Routed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Routed")
+    }
+}
+
+impl<T: State> Saved for Routed<'_, T> {
+    fn track(&mut self) {}
+
+    fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool> {
+        let TimeQueue {
+            ring, far, saving, ..
+        } = &mut *self.queue;
+        if !*saving && all {
+            let spans = ring.iter_mut().chain(far.values_mut());
+            spans.for_each(|span| span.saved = 0);
+        }
+        *saving = true;
+        let mut room = room;
+        for span in ring.iter_mut().chain(far.values_mut()) {
+            room = save(span, room, self.route, out)?;
+            if room == 0 {
+                return Ok(true);
+            }
+        }
+        *saving = false;
+        Ok(false)
+    }
+
+    fn load(&mut self, _group: i64, entry: &[u8]) -> Result {
+        self.queue.push(codec::decode(entry)?);
+        Ok(())
+    }
+
+    /// An event that was put back was saved again, and what the horizon has passed is out.
+    fn loaded(&mut self, progress: Progress) {
+        let queue = std::mem::take(self.queue);
+        let spans = queue.ring.into_iter().chain(queue.far.into_values());
+        for mut span in spans {
+            span.events.sort_unstable_by_key(|event| event.at);
+            span.events.dedup_by_key(|event| event.at);
+            span.events
+                .retain(|event| event.at.time >= progress.horizon);
+            span.events
+                .into_iter()
+                .for_each(|event| self.queue.push(event));
+        }
+        let queue = &mut *self.queue;
+        let spans = queue.ring.iter_mut().chain(queue.far.values_mut());
+        spans.for_each(|span| span.saved = span.events.len());
+    }
+}
+
+/// Saves what is not saved of `span`, as far as there is room; returns what is left of that.
+fn save<T: State>(
+    span: &mut Span<T>,
+    room: usize,
+    route: &dyn Fn(&T) -> u64,
+    out: &mut Parcels,
+) -> Result<usize> {
+    let end = span.events.len().min(span.saved + room);
+    for event in &span.events[span.saved..end] {
+        let Event { value, .. } = event;
+        let slot = usize::try_from(slot(route(value))).expect("there are 1024 slots");
+        out.entry(slot, |out| codec::encode(event, out))?;
+    }
+    let left = room - (end - span.saved);
+    span.saved = end;
+    Ok(left)
+}

@@ -1,0 +1,238 @@
+//! A job that is killed and started again, with any number of workers, leaves what one run leaves;
+//! and state that does not fit is refused by one sentence, with nobody shut out.
+
+#![cfg(all(feature = "kafka", feature = "dev-broker"))]
+#![allow(clippy::unwrap_used, reason = "tests may fail")]
+
+mod once;
+mod program;
+mod topics;
+
+use std::fs;
+use std::path::Path;
+
+use once::{Place, expected};
+use program::{Running, program, run};
+use topics::Topics;
+
+#[test]
+fn a_job_that_is_killed_again_and_again_leaves_what_one_run_leaves() {
+    let place = Place::new();
+    for (round, workers) in (1..).zip(["1", "2", "3", "1", "2"]) {
+        let second = round * 50;
+        place.write(second - 50, second);
+        let running = place.start(&["--workers", workers]);
+        // The lag is two seconds, and each partition misses some of the last second.
+        let due = expected(second - 10);
+        let seen = place.wait_for(due.len());
+        assert_eq!(seen, due, "round {round}");
+        drop(running); // killed
+    }
+    let ended = place.run(&["--bounded", "--workers", "2"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(250));
+    // It is finished, and says so.
+    let again = place.run(&["--bounded"]);
+    assert_eq!(again.code, 3, "{}", again.said());
+    assert!(again.said().contains("is finished"), "{}", again.said());
+    assert_eq!(place.seen(), expected(250));
+}
+
+#[test]
+fn a_signal_commits_what_is_complete_and_the_next_run_goes_on() {
+    let place = Place::new();
+    place.write(0, 30);
+    let arguments = place.arguments(&["--workers", "2"]);
+    let arguments: Vec<_> = arguments
+        .into_iter()
+        .map(|it| if it == "20ms" { "5m" } else { it })
+        .collect();
+    let running = Running::start(&mut program("bid_stats", place.path(), &arguments));
+    // The first results are not kept waiting; those behind them wait for the next checkpoint.
+    assert_eq!(place.wait_for(expected(20).len()), expected(20));
+    place.write(30, 60);
+    running.signal("TERM");
+    let ended = running.ended_with_open_input();
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let (least, most) = (expected(20).len(), expected(50).len());
+    assert!(
+        (least..=most).contains(&place.seen().len()),
+        "{:?}",
+        place.seen()
+    );
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(60));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_is_touched() {
+    let place = Place::new();
+    place.write(0, 30);
+    let running = place.start(&[]);
+    place.wait_for(10);
+    // Another process on the same directory.
+    let second = place.run(&[]);
+    assert_eq!(second.code, 4, "{}", second.said());
+    let says = ["is in use by process", "since", "--take-over", "--standby"];
+    assert!(
+        says.iter().all(|part| second.said().contains(part)),
+        "{}",
+        second.said()
+    );
+    // The first one does not notice.
+    place.write(30, 60);
+    place.wait_for(20);
+    drop(running);
+    // Another window is another state.
+    let other = place.run(&["--bounded", "--set", "size=5s"]);
+    assert_eq!(other.code, 3, "{}", other.said());
+    let says = ["operator `window` was", "10000 ms", "5000 ms", "--rebuild"];
+    assert!(
+        says.iter().all(|part| other.said().contains(part)),
+        "{}",
+        other.said()
+    );
+    // Another job.
+    let id = Topics::fresh("other");
+    let arguments = place.arguments(&["--bounded"]);
+    let arguments: Vec<_> = arguments
+        .into_iter()
+        .map(|it| if it == place.id { &*id } else { it })
+        .collect();
+    for letters in ["late", "dead"] {
+        place.topics.create(&format!("{id}.{letters}"), 1);
+    }
+    let other = run("bid_stats", place.path(), &arguments);
+    assert_eq!(other.code, 3, "{}", other.said());
+    assert!(other.said().contains("checkpoint"), "{}", other.said());
+    // An empty directory, though there is progress.
+    fs::rename(place.path().join("state"), place.path().join("aside")).unwrap();
+    let empty = place.run(&["--bounded"]);
+    assert_eq!(empty.code, 3, "{}", empty.said());
+    assert!(empty.said().contains("is empty"), "{}", empty.said());
+    fs::remove_dir_all(place.path().join("state")).unwrap();
+    fs::rename(place.path().join("aside"), place.path().join("state")).unwrap();
+    // A damaged manifest, and a damaged log.
+    for name in ["checkpoint-", "worker="] {
+        let file = newest(&place.path().join("state"), name);
+        let whole = fs::read(&file).unwrap();
+        let mut damaged = whole.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        fs::write(&file, &damaged).unwrap();
+        let refused = place.run(&["--bounded"]);
+        assert_eq!(refused.code, 3, "{}", refused.said());
+        assert!(refused.said().contains("damaged"), "{}", refused.said());
+        fs::remove_file(&file).unwrap();
+        let refused = place.run(&["--bounded"]);
+        assert_eq!(refused.code, 3, "{}", refused.said());
+        assert!(refused.said().contains("is missing"), "{}", refused.said());
+        fs::write(&file, &whole).unwrap();
+    }
+    // None of it did any harm.
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(60));
+}
+
+#[test]
+fn a_stopped_instance_that_is_taken_over_ends_and_does_no_harm() {
+    let place = Place::new();
+    place.write(0, 30);
+    let zombie = place.start(&["--workers", "2"]);
+    place.wait_for(expected(20).len());
+    zombie.signal("STOP");
+    let mut waiting = place.start(&["--standby"]);
+    let second = place.start(&["--take-over"]);
+    place.write(30, 60);
+    place.wait_for(expected(50).len());
+    zombie.signal("CONT");
+    let ended = zombie.ended_with_open_input();
+    assert_eq!(ended.code, 4, "{}", ended.said());
+    assert!(
+        ended.said().contains("another instance has taken over"),
+        "{}",
+        ended.said()
+    );
+    place.write(60, 90);
+    assert_eq!(place.wait_for(expected(80).len()), expected(80));
+    // The one that waits goes on when nobody is left.
+    waiting.wait_err("guarantee: exactly-once");
+    drop(second);
+    place.write(90, 120);
+    assert_eq!(place.wait_for(expected(110).len()), expected(110));
+    drop(waiting);
+    let ended = place.run(&["--bounded", "--take-over"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(120));
+}
+
+#[test]
+fn what_was_caught_up_with_is_gone_on_with() {
+    let place = Place::new();
+    for second in [35, 70] {
+        place.write(second - 35, second);
+        let ended = place.run(&["--catch-up", "--workers", "2"]);
+        assert_eq!(ended.code, 0, "{}", ended.said());
+        let due = expected(second - 5);
+        assert_eq!(place.seen(), due, "what is open stays open");
+    }
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(70));
+}
+
+#[test]
+fn a_lost_state_is_made_again_from_the_log_and_nothing_is_written_twice() {
+    let place = Place::new();
+    let state = place.path().join("state");
+    for (round, workers) in (1..).zip(["2", "1", "3"]) {
+        let second = round * 40;
+        place.write(second - 40, second);
+        let arguments = ["--workers", workers, "--rebuild"];
+        let given = if round == 1 { 2 } else { 3 };
+        let running = place.start(&arguments[..given]);
+        assert_eq!(
+            place.wait_for(expected(second - 10).len()),
+            expected(second - 10)
+        );
+        drop(running); // killed
+        fs::remove_dir_all(&state).unwrap();
+    }
+    let ended = place.run(&["--rebuild", "--catch-up", "--workers", "2"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(110));
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(120));
+    // There is nothing to be made again of what never was.
+    let fresh = Place::new();
+    let refused = fresh.run(&["--rebuild"]);
+    assert_eq!(refused.code, 2, "{}", refused.said());
+    assert!(
+        refused.said().contains("has no progress"),
+        "{}",
+        refused.said()
+    );
+}
+
+/// The newest file whose name begins so.
+fn newest(state: &Path, name: &str) -> std::path::PathBuf {
+    let mut found = Vec::new();
+    for generation in fs::read_dir(state).unwrap() {
+        let generation = generation.unwrap().path();
+        if generation.is_dir() {
+            let files = fs::read_dir(generation)
+                .unwrap()
+                .map(|file| file.unwrap().path());
+            found.extend(files.filter(|file| {
+                file.file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with(name)
+            }));
+        }
+    }
+    found.sort();
+    found.pop().unwrap()
+}

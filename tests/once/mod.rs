@@ -1,0 +1,155 @@
+//! A job on Kafka with a state directory, and what its results have to be.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests may fail, and each uses a part of it"
+)]
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::program::{Ended, Running, bid, program, run};
+use crate::topics::Topics;
+
+const PARTITIONS: i32 = 2;
+
+pub(crate) fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a deadline")]
+    Instant::now()
+}
+
+/// Topics of one job, and where its state lies.
+pub(crate) struct Place {
+    pub(crate) topics: Topics,
+    /// The job's id.
+    pub(crate) id: String,
+    bids: String,
+    stats: String,
+    ports: [String; 2],
+    folder: tempfile::TempDir,
+    /// Bids of the seconds before it are written.
+    written: Cell<i64>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let topics = Topics::new();
+        let [id, bids, stats] = ["job", "bids", "stats"].map(Topics::fresh);
+        topics.create(&bids, PARTITIONS);
+        topics.create(&stats, 2);
+        for letters in ["late", "dead"] {
+            topics.create(&format!("{id}.{letters}"), 1);
+        }
+        Self {
+            ports: [format!("bids=kafka:{bids}"), format!("stats=kafka:{stats}")],
+            topics,
+            id,
+            bids,
+            stats,
+            folder: tempfile::tempdir().unwrap(),
+            written: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes bids of the seconds `from..to`, five a second, by turns to the partitions.
+    pub(crate) fn write(&self, from: i64, to: i64) {
+        for partition in 0..PARTITIONS {
+            let seconds = (from..to).flat_map(|second| (0..5).map(move |nth| (second, nth)));
+            let here =
+                seconds.filter(|(_, nth)| *nth % i64::from(PARTITIONS) == i64::from(partition));
+            let lines: Vec<_> = here
+                .map(|(second, nth)| bid(nth, second + nth, second * 1_000 + nth * 200))
+                .collect();
+            let records = lines
+                .iter()
+                .map(|line| (None, None, Some(line.trim().as_bytes())));
+            self.topics.fill(&self.bids, partition, records);
+        }
+        self.written.set(to);
+    }
+
+    /// Writes what is missing of the seconds before `to`.
+    pub(crate) fn write_missing(&self, to: i64) {
+        self.write(self.written.get(), to);
+    }
+
+    pub(crate) fn arguments<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let [bids, stats] = &self.ports;
+        let ours = [
+            "--bootstrap",
+            self.topics.bootstrap(),
+            "--source",
+            bids,
+            "--sink",
+            stats,
+        ];
+        let kept = ["--job-id", &self.id, "--state-dir", "state"];
+        let calm = ["--idle-timeout", "off", "--checkpoint-interval", "20ms"];
+        [&ours[..], &kept, &calm, more].concat()
+    }
+
+    pub(crate) fn start(&self, more: &[&str]) -> Running {
+        Running::start(&mut program(
+            "bid_stats",
+            self.path(),
+            &self.arguments(more),
+        ))
+    }
+
+    pub(crate) fn run(&self, more: &[&str]) -> Ended {
+        run("bid_stats", self.path(), &self.arguments(more))
+    }
+
+    /// What a reader sees of the results: sorted.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        let all = self.topics.read(&self.stats);
+        let text = |value: Option<Vec<u8>>| String::from_utf8(value.unwrap()).unwrap();
+        let mut seen: Vec<_> = all.into_iter().map(|record| text(record.value)).collect();
+        seen.sort_unstable();
+        seen
+    }
+
+    /// Waits until a reader sees so many results.
+    pub(crate) fn wait_for(&self, results: usize) -> Vec<String> {
+        assert!(self.wait_while(results, || true));
+        self.seen()
+    }
+
+    /// Waits until a reader sees so many results, as long as `alive`; whether it does.
+    pub(crate) fn wait_while(&self, results: usize, mut alive: impl FnMut() -> bool) -> bool {
+        let deadline = now() + Duration::from_mins(1);
+        while alive() {
+            let seen = self.seen().len();
+            if seen >= results {
+                return true;
+            }
+            assert!(now() < deadline, "{seen} of {results} results");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
+/// Five auctions in each of the windows of ten seconds before `second`.
+pub(crate) fn expected(second: i64) -> Vec<String> {
+    let mut all: Vec<_> = (0..second / 10)
+        .flat_map(|window| (0..5).map(move |auction| (window * 10, auction)))
+        .map(|(start, auction)| {
+            let sum: i64 = (start..start + 10).map(|second| second + auction).sum();
+            let most = start + 9 + auction;
+            format!(
+                "{{\"auction\":{auction},\"window_start\":{},\"cnt\":10,\"sum_price\":{sum},\
+                 \"max_price\":{most}}}",
+                start * 1_000
+            )
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
