@@ -1,0 +1,106 @@
+//! The process ends at each place that the code names, the first, second and third time that it
+//! comes there, with one and two workers; and what is left, with what the next run adds, is what
+//! one run leaves.
+
+#![cfg(all(feature = "kafka", feature = "dev-broker"))]
+#![allow(clippy::unwrap_used, reason = "tests may fail")]
+
+mod once;
+mod program;
+mod topics;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+
+use once::{Place, expected};
+use program::{Running, program};
+
+/// Names of all places in the sources.
+fn places() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![Path::new("src").to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let calls = text.split("crash_point(\"").skip(1);
+            found.extend(calls.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        }
+    }
+    found
+}
+
+/// Runs a job until it ends at `place`; returns whether it did.
+fn crash(place: &Place, name: &str, hit: u32, workers: &str) -> bool {
+    let mut command = program(
+        "bid_stats",
+        place.path(),
+        &place.arguments(&["-w", workers]),
+    );
+    command.env("ANABRANCH_CRASH_AT", format!("{name}:{hit}"));
+    let mut running = Running::start(&mut command);
+    for second in [0, 30, 60, 90] {
+        place.write(second, second + 30);
+        // Its results, or its end.
+        if !place.wait_while(expected(second + 20).len(), || running.is_running()) {
+            break;
+        }
+    }
+    let crashed = !running.is_running();
+    if crashed {
+        let ended = running.ended_with_open_input();
+        assert_eq!(ended.code, 128 + 6, "{name}:{hit}: {}", ended.said());
+    }
+    crashed
+}
+
+/// Ends a process at `name`, and holds what is left against what one run leaves; whether it ended.
+fn hold(name: &str, hit: u32, workers: &str) -> bool {
+    let place = Place::new();
+    let crashed = crash(&place, name, hit, workers);
+    assert!(crashed || hit > 1, "it never came to `{name}`");
+    place.write_missing(120);
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{name}:{hit}: {}", ended.said());
+    assert_eq!(
+        place.seen(),
+        expected(120),
+        "{name}:{hit}, {workers} workers"
+    );
+    crashed
+}
+
+#[test]
+fn whatever_was_on_its_way_is_there_once() {
+    let places = places();
+    assert!(places.len() >= 10, "{places:?}");
+    let cases = places.iter().flat_map(|name| {
+        let hits = [(1, "1"), (2, "2"), (3, "1"), (1, "2"), (2, "1"), (3, "2")];
+        hits.map(|(hit, workers)| (name, hit, workers))
+    });
+    let cases: Vec<_> = cases.collect();
+    let (next, ends) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Most of it is waiting for the broker.
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some((name, hit, workers)) = cases.get(next.fetch_add(1, SeqCst)) {
+                    ends.fetch_add(usize::from(hold(name, *hit, workers)), SeqCst);
+                }
+            });
+        }
+    });
+    let ends = ends.into_inner();
+    assert!(
+        ends >= 3 * places.len(),
+        "only {ends} ends at {} places",
+        places.len()
+    );
+}
