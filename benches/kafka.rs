@@ -1,6 +1,6 @@
 //! `bid_stats` from Kafka to Kafka, as a whole process, against two loops without an engine: a
-//! relay that only consumes and produces, and what somebody who knows how writes by hand. Then how
-//! long the first result takes, and what a job costs that has nothing to do.
+//! relay that only consumes and produces, and what somebody who knows how writes by hand; and what
+//! it costs to be exactly once. Then how long the first result takes, and what a job costs that has nothing to do.
 //!
 //! `cargo bench --bench kafka [-- MILLIONS [RUNS]]`. It starts a Kafka of its own, for which it
 //! needs Java and Maven. With `ANABRANCH_BENCH_ASSERT` set, what falls short of the floors is an
@@ -70,10 +70,22 @@ enum Program {
     TwoWorkers,
     Relay,
     Hand,
+    /// Exactly once, with a checkpoint every second, and every tenth of one.
+    OnceASecond,
+    OnceATenth,
+    TwoOnceASecond,
 }
 
 impl Program {
-    const ALL: [Self; 4] = [Self::OneWorker, Self::Hand, Self::Relay, Self::TwoWorkers];
+    const ALL: [Self; 7] = [
+        Self::OneWorker,
+        Self::OnceASecond,
+        Self::Hand,
+        Self::OnceATenth,
+        Self::Relay,
+        Self::TwoWorkers,
+        Self::TwoOnceASecond,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -81,6 +93,9 @@ impl Program {
             Self::TwoWorkers => "engine, two workers",
             Self::Relay => "(a) relay",
             Self::Hand => "(b) hand",
+            Self::OnceASecond => "one worker, exactly once, 1 s",
+            Self::OnceATenth => "one worker, exactly once, 100 ms",
+            Self::TwoOnceASecond => "two workers, exactly once, 1 s",
         }
     }
 }
@@ -91,7 +106,7 @@ struct Race<'a> {
     count: u64,
     /// What the first run of the engine wrote.
     expected: Vec<Vec<u8>>,
-    costs: [Vec<Cost>; 4],
+    costs: [Vec<Cost>; 7],
 }
 
 impl Race<'_> {
@@ -107,7 +122,17 @@ impl Race<'_> {
         };
         let results = self.expected.len().max(1);
         let bytes = self.expected.iter().map(Vec::len).sum::<usize>() / results;
+        let state = tempfile::tempdir().expect("a folder for state");
+        let once = |workers, interval: &str| {
+            let mut command = engine(self.broker, &to, workers);
+            command.args(["--job-id", &to, "--checkpoint-interval", interval]);
+            command.arg("--state-dir").arg(state.path());
+            command
+        };
         let cost = cost_of(&mut match program {
+            Program::OnceASecond => once(1, "1s"),
+            Program::OnceATenth => once(1, "100ms"),
+            Program::TwoOnceASecond => once(2, "1s"),
             Program::OneWorker => engine(self.broker, &to, 1),
             Program::TwoWorkers => engine(self.broker, &to, 2),
             Program::Relay => loop_of(&order(Some((self.count, results as u64, bytes)))),
@@ -137,7 +162,11 @@ impl Race<'_> {
 
     /// The median of the ratios of runs that came one after the other.
     fn ratio(&self, other: Program) -> f64 {
-        let engine = &self.costs[Program::OneWorker as usize];
+        self.between(Program::OneWorker, other)
+    }
+
+    fn between(&self, one: Program, other: Program) -> f64 {
+        let engine = &self.costs[one as usize];
         let pairs = engine.iter().zip(&self.costs[other as usize]);
         median(
             pairs
@@ -167,10 +196,21 @@ impl Race<'_> {
         println!(
             "one worker is {hand:.2} of (b) hand (goal 1.0), {relay:.2} of (a) relay (goal 0.6)"
         );
+        let (second, tenth, two) = (
+            self.between(Program::OnceASecond, Program::OneWorker),
+            self.between(Program::OnceATenth, Program::OneWorker),
+            self.between(Program::TwoOnceASecond, Program::TwoWorkers),
+        );
+        println!(
+            "exactly once at 1 s is {second:.2} of at least once (goal 0.90), {two:.2} with two \
+             workers, {tenth:.2} at 100 ms (goal 0.70)"
+        );
         let peak = self.of(Program::OneWorker, |cost| cost.peak_mb);
         if env::var_os("ANABRANCH_BENCH_ASSERT").is_some() {
             assert!(hand >= FLOORS.0, "{hand:.2} of the hand-written loop");
             assert!(relay >= FLOORS.1, "{relay:.2} of the relay");
+            assert!(second >= 0.90, "{second:.2} of at least once");
+            assert!(tenth >= 0.70, "{tenth:.2} of at least once");
             assert!(peak <= FLOORS.2, "{peak:.0} MB");
         }
     }
@@ -207,7 +247,7 @@ fn main() {
         broker: &broker,
         count,
         expected: Vec::new(),
-        costs: [const { Vec::new() }; 4],
+        costs: [const { Vec::new() }; 7],
     };
     for round in 0..runs {
         for program in Program::ALL {
