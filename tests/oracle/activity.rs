@@ -11,7 +11,7 @@ use super::{Counts, Input, Outcome, Params, time};
 
 /// The named fields that results show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Action {
+pub struct Action {
     id: String,
     kind: String,
     user: String,
@@ -86,7 +86,11 @@ fn line(user: &str, start: i64, end: i64, actions: &[Action]) -> String {
     )
 }
 
-fn decode(value: &[u8], params: &Params) -> Result<(i64, Action), String> {
+/// Event time, and what the named fields say.
+///
+/// # Errors
+/// What is wrong with the record.
+pub fn decode(value: &[u8], params: &Params) -> Result<(i64, Action), String> {
     let event = Object::parse(value)?;
     let action = Action {
         id: event.text("eventId")?.to_owned(),

@@ -56,7 +56,10 @@ pub fn run(input: &Input, params: &Params) -> Outcome {
 
 /// Event time, and auction and price. All five named fields must be right, also those that no
 /// result shows.
-fn decode(value: &[u8], params: &Params) -> Result<(i64, (i64, i64)), String> {
+///
+/// # Errors
+/// What is wrong with the record.
+pub fn decode(value: &[u8], params: &Params) -> Result<(i64, (i64, i64)), String> {
     let bid = Object::parse(value)?;
     let auction = bid.integer("auction")?;
     bid.integer("bidder")?;

@@ -269,3 +269,21 @@ pub fn run(input: &Input, params: &Params) -> Outcome {
         Job::UserActivity => activity::run(input, params),
     }
 }
+
+/// The event times of the records that are no dead letters, late ones included, with partition and
+/// offset.
+pub fn times(input: &Input, params: &Params) -> Vec<(usize, i64, i64)> {
+    let verdicts = door::judge(input, params, |value| match params.job {
+        Job::BidStats => bids::decode(value, params).map(|(time, _)| (time, ())),
+        Job::UserActivity => activity::decode(value, params).map(|(time, _)| (time, ())),
+    });
+    let late = verdicts.late.iter().filter_map(|letter| match letter.at {
+        At::File { .. } => None,
+        At::Topic {
+            partition, offset, ..
+        } => Some((usize::try_from(partition).ok()?, offset, letter.event_time?)),
+    });
+    let entered = verdicts.entered.iter();
+    let entered = entered.map(|event| (event.partition, event.offset, event.time));
+    entered.chain(late).collect()
+}

@@ -1,0 +1,497 @@
+//! Judges what a read-committed reader sees, record by record, in the order in which it is read.
+//!
+//! - Each output record is known to the oracle, has its content, stands where it belongs, and is
+//!   there once; those of a key keep their order; offsets rise.
+//! - Progress records rise, and say of the log what the log says.
+//! - What became visible between two progress records is what the oracle has between their two
+//!   cuts, no more and no less. By induction each committed prefix is the oracle's answer to its cut.
+//! - In the end all is there, nothing is left over, and a second reading sees the same.
+//!
+//! A progress record tells the end offsets of the outputs, so what belongs to it is known exactly.
+//! Where it tells none, time has to do: [`GRACE`] after a progress record was read, what it covers
+//! has been read too, and what was visible before is covered by a later one.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::expected::{Content, Cut, Expected, Id, Port, id_of, parts_of};
+use super::progress::{Names, Progress};
+use super::visible::{Visible, letter_of};
+use crate::oracle::compare;
+use crate::oracle::json::canonical;
+use crate::topics::java_partition;
+
+/// Far longer than a reader of one topic lags behind a reader of another, broker restarts included.
+pub(crate) const GRACE: Duration = Duration::from_mins(1);
+/// More problems than these are counted and not told.
+const TOLD: usize = 12;
+
+/// What is read, in the order in which it is read.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    Output(Visible),
+    Progress {
+        offset: i64,
+        key: Option<Vec<u8>>,
+        value: Vec<u8>,
+    },
+    /// The time goes on; sent only while the broker answers.
+    Time,
+}
+
+/// How what is visible may differ from the oracle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Lost,
+    Twice,
+    Different,
+}
+
+/// How many differences there are, of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) lost: usize,
+    pub(crate) twice: usize,
+    pub(crate) different: usize,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, fault: Fault, count: usize) {
+        *match fault {
+            Fault::Lost => &mut self.lost,
+            Fault::Twice => &mut self.twice,
+            Fault::Different => &mut self.different,
+        } += count;
+    }
+}
+
+/// A record that was read.
+#[derive(Clone, Debug)]
+struct Read {
+    offset: i64,
+    /// If it is one that the oracle knows, and was not there before.
+    item: Option<usize>,
+    at: Duration,
+    print: u64,
+}
+
+/// A progress record whose outputs have not all been read.
+#[derive(Debug)]
+struct Waiting {
+    progress: Progress,
+    /// Ends of all outputs, those that it does not tell taken from the one before.
+    ends: [Vec<i64>; 3],
+    at: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Checker {
+    expected: Expected,
+    names: Names,
+    /// Whether there is a progress topic at all.
+    has_progress: bool,
+    read: [Vec<Vec<Read>>; 3],
+    /// How many records of each partition are covered by a checked progress record.
+    covered: [Vec<usize>; 3],
+    /// In which checkpoint an item became visible; 0: it is there, and in none yet.
+    seen: HashMap<usize, u64>,
+    /// The last window of each key.
+    newest: HashMap<String, i64>,
+    progress: Option<Progress>,
+    progress_offset: i64,
+    ends: [Vec<i64>; 3],
+    waiting: VecDeque<Waiting>,
+    /// The cut up to which all is checked, and its horizon.
+    checked: (Cut, i64),
+    /// Checkpoints read.
+    pub(crate) checkpoints: usize,
+    /// Their cuts.
+    pub(crate) cuts: Vec<Cut>,
+    pub(crate) tally: Tally,
+    pub(crate) problems: Vec<String>,
+}
+
+impl Checker {
+    /// `partitions` of the three outputs.
+    pub(crate) fn new(
+        expected: Expected,
+        names: Names,
+        partitions: usize,
+        has_progress: bool,
+    ) -> Self {
+        let start = expected.start();
+        let horizon = expected.horizon(&start);
+        Self {
+            expected,
+            names,
+            has_progress,
+            read: [(); 3].map(|()| vec![Vec::new(); partitions]),
+            covered: [(); 3].map(|()| vec![0; partitions]),
+            seen: HashMap::new(),
+            newest: HashMap::new(),
+            progress: None,
+            progress_offset: -1,
+            ends: [(); 3].map(|()| vec![0; partitions]),
+            waiting: VecDeque::new(),
+            checked: (start, horizon),
+            checkpoints: 0,
+            cuts: Vec::new(),
+            tally: Tally::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Takes what was read `at` that time.
+    pub(crate) fn take(&mut self, entry: &Entry, at: Duration) {
+        match entry {
+            Entry::Output(record) => self.output(record, at),
+            Entry::Progress { offset, key, value } => {
+                if let Err(why) = self.progress(*offset, key.as_deref(), value, at) {
+                    self.problem(Fault::Different, format!("progress at {offset}: {why}"));
+                }
+            }
+            Entry::Time => self.time(at),
+        }
+        self.settle();
+    }
+
+    /// Output records read so far.
+    pub(crate) fn records(&self) -> usize {
+        self.read.iter().flatten().map(Vec::len).sum()
+    }
+
+    /// The last progress record.
+    pub(crate) fn last(&self) -> Option<&Progress> {
+        self.progress.as_ref()
+    }
+
+    pub(crate) fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    fn problem(&mut self, fault: Fault, text: String) {
+        self.tally.add(fault, 1);
+        if self.problems.len() < TOLD {
+            self.problems.push(format!("{fault:?}: {text}"));
+        }
+    }
+
+    // ------------------------------------------------------------------------------------ outputs
+
+    fn output(&mut self, record: &Visible, at: Duration) {
+        let port = record.port.index();
+        let before = self.read[port][record.partition].last();
+        if before.is_some_and(|before| record.offset <= before.offset) {
+            self.problem(Fault::Different, format!("{record} comes after a later one"));
+            return;
+        }
+        let item = match self.identify(record) {
+            Ok((item, found)) => {
+                if let Err(why) = self.compare(record, item, &found) {
+                    self.problem(Fault::Different, format!("{record}: {why}"));
+                }
+                Some(item)
+            }
+            Err((fault, why)) => {
+                self.problem(fault, format!("{record}: {why}"));
+                None
+            }
+        };
+        self.read[port][record.partition].push(Read {
+            offset: record.offset,
+            item,
+            at,
+            print: record.print(),
+        });
+    }
+
+    /// Which item of the oracle it is, and what it says.
+    fn identify(&mut self, record: &Visible) -> Result<(usize, Content), (Fault, String)> {
+        let (id, found) = read(record).map_err(|why| (Fault::Different, why))?;
+        let Some(item) = self.expected.by_id.get(&id).copied() else {
+            let why = "the oracle knows nothing of it".to_owned();
+            return Err((Fault::Different, why));
+        };
+        if self.seen.contains_key(&item) {
+            return Err((Fault::Twice, "it was there before".to_owned()));
+        }
+        self.seen.insert(item, 0);
+        Ok((item, found))
+    }
+
+    fn compare(&mut self, record: &Visible, item: usize, found: &Content) -> Result<(), String> {
+        let wanted = &self.expected.items[item];
+        if record.key != wanted.key {
+            return Err(format!("its key should be {:?}", wanted.key));
+        }
+        match (&wanted.content, found) {
+            (Content::Result(wanted), Content::Result(found)) if wanted != found => {
+                return Err(format!("expected {wanted}"));
+            }
+            (Content::Letter(wanted), Content::Letter(found)) => {
+                let (wanted, found) = (std::slice::from_ref(wanted), std::slice::from_ref(found));
+                compare::letters(wanted, found)?;
+            }
+            _ => {}
+        }
+        let Id::Result(key, start) = &wanted.id else {
+            return Ok(());
+        };
+        let partitions = i32::try_from(self.read[0].len()).expect("few partitions");
+        let home = java_partition(record.key.as_deref().unwrap_or_default(), partitions);
+        if usize::try_from(home) != Ok(record.partition) {
+            return Err(format!("it belongs to partition {home}"));
+        }
+        let newest = self.newest.insert(key.clone(), *start);
+        match newest.filter(|newest| newest >= start) {
+            Some(newest) => Err(format!("its key was at {newest} already")),
+            None => Ok(()),
+        }
+    }
+
+    // ----------------------------------------------------------------------------------- progress
+
+    fn progress(
+        &mut self,
+        offset: i64,
+        key: Option<&[u8]>,
+        value: &[u8],
+        at: Duration,
+    ) -> Result<(), String> {
+        if offset <= self.progress_offset {
+            return Err(format!("it comes after {}", self.progress_offset));
+        }
+        self.progress_offset = offset;
+        // Other keys are the engine's own business.
+        if key != Some(b"progress") {
+            return Ok(());
+        }
+        let progress = Progress::parse(value, &self.names, self.expected.partitions())?;
+        progress.agrees(&self.expected)?;
+        if let Some(before) = &self.progress {
+            progress.follows(before)?;
+        }
+        if let Some(told) = &progress.ends {
+            for (ends, told) in self.ends.iter_mut().zip(told) {
+                for (end, told) in ends.iter_mut().zip(told) {
+                    *end = told.unwrap_or(*end);
+                }
+            }
+        }
+        self.checkpoints += 1;
+        self.cuts.push(progress.cut.clone());
+        self.progress = Some(progress.clone());
+        self.waiting.push_back(Waiting {
+            progress,
+            ends: self.ends.clone(),
+            at,
+        });
+        Ok(())
+    }
+
+    /// Checks the progress records whose outputs have all been read.
+    fn settle(&mut self) {
+        while let Some(waiting) = self.waiting.front() {
+            if waiting.progress.ends.is_none() || self.missing(&waiting.ends).is_some() {
+                return;
+            }
+            let Some(Waiting { progress, ends, .. }) = self.waiting.pop_front() else {
+                return;
+            };
+            self.check(&progress, &ends);
+        }
+    }
+
+    /// An output that has not been read up to its end: port, partition, end.
+    fn missing(&self, ends: &[Vec<i64>; 3]) -> Option<(Port, usize, i64)> {
+        let ports = Port::ALL.iter().zip(ends).zip(&self.read);
+        let mut each = ports.flat_map(|((port, ends), read)| {
+            let parts = ends.iter().zip(read).enumerate();
+            parts.map(|(partition, (end, read))| (*port, partition, *end, read))
+        });
+        let missing = each.find(|(.., end, read)| {
+            let position = read.last().map_or(0, |read| read.offset + 1);
+            position < *end
+        });
+        missing.map(|(port, partition, end, _)| (port, partition, end))
+    }
+
+    /// What lies between the last checked record and this one is what lies between their cuts.
+    fn check(&mut self, progress: &Progress, ends: &[Vec<i64>; 3]) {
+        let (cut, horizon) = (&progress.cut, self.expected.horizon(&progress.cut));
+        let (old_cut, old_horizon) = self.checked.clone();
+        let number = progress.checkpoint.max(1);
+        let mut wrong = Vec::new();
+        for (port, ends) in ends.iter().enumerate() {
+            for (partition, end) in ends.iter().enumerate() {
+                let all = &self.read[port][partition];
+                let from = self.covered[port][partition];
+                let to = from + all[from..].partition_point(|read| read.offset < *end);
+                for item in all[from..to].iter().filter_map(|read| read.item) {
+                    self.seen.insert(item, number);
+                    let was = self.expected.is_shown(item, &old_cut, old_horizon);
+                    if was || !self.expected.is_shown(item, cut, horizon) {
+                        let when = if was { "an earlier" } else { "a later" };
+                        wrong.push((item, format!("it belongs to {when} one")));
+                    }
+                }
+                self.covered[port][partition] = to;
+            }
+        }
+        for item in 0..self.expected.items.len() {
+            let due = self.expected.is_shown(item, cut, horizon)
+                && !self.expected.is_shown(item, &old_cut, old_horizon);
+            if due && self.seen.get(&item) != Some(&number) {
+                wrong.push((item, "it is missing there".to_owned()));
+            }
+        }
+        self.checked = (cut.clone(), horizon);
+        for (item, why) in wrong {
+            let fault = if self.seen.contains_key(&item) {
+                Fault::Different
+            } else {
+                Fault::Lost
+            };
+            let id = &self.expected.items[item].id;
+            self.problem(fault, format!("checkpoint {number}: {id:?}: {why}"));
+        }
+    }
+
+    // --------------------------------------------------------------------------------------- time
+
+    /// What has to be true by now, whether or not offsets were told.
+    fn time(&mut self, at: Duration) {
+        while let Some(waiting) = self.waiting.front() {
+            if at.saturating_sub(waiting.at) < GRACE {
+                break;
+            }
+            if waiting.progress.ends.is_some() {
+                let number = waiting.progress.checkpoint;
+                let missing = self.missing(&waiting.ends);
+                let why = format!("checkpoint {number} told of what is not visible: {missing:?}");
+                self.waiting.pop_front();
+                self.problem(Fault::Lost, why);
+                continue;
+            }
+            let cut = waiting.progress.cut.clone();
+            let number = waiting.progress.checkpoint;
+            self.waiting.pop_front();
+            self.check_at_least(&cut, number);
+        }
+        self.check_covered(|read| at.saturating_sub(read.at) >= GRACE);
+    }
+
+    /// All that belongs to the cut is visible.
+    fn check_at_least(&mut self, cut: &Cut, number: u64) {
+        let horizon = self.expected.horizon(cut);
+        let items = 0..self.expected.items.len();
+        let shown = items.filter(|item| self.expected.is_shown(*item, cut, horizon));
+        let lost: Vec<_> = shown.filter(|item| !self.seen.contains_key(item)).collect();
+        for item in lost {
+            let id = &self.expected.items[item].id;
+            self.problem(Fault::Lost, format!("checkpoint {number}: {id:?}"));
+        }
+        self.checked = (cut.clone(), horizon);
+    }
+
+    /// What was read and is `due` is covered by a progress record.
+    fn check_covered(&mut self, due: impl Fn(&Read) -> bool) {
+        if !self.has_progress {
+            return;
+        }
+        let exact = self.progress.as_ref().is_some_and(|p| p.ends.is_some());
+        let last = self.progress.as_ref().map(|progress| {
+            let horizon = self.expected.horizon(&progress.cut);
+            (progress.cut.clone(), horizon)
+        });
+        let mut wrong = Vec::new();
+        for (port, read) in self.read.iter().enumerate() {
+            for (partition, all) in read.iter().enumerate() {
+                let from = self.covered[port][partition];
+                for read in all[from..].iter().take_while(|read| due(read)) {
+                    let shown = |item| {
+                        let last = last.as_ref();
+                        last.is_some_and(|(cut, h)| self.expected.is_shown(item, cut, *h))
+                    };
+                    if exact || !read.item.is_some_and(shown) {
+                        wrong.push((port, partition, read.offset));
+                    }
+                    self.covered[port][partition] += 1;
+                }
+            }
+        }
+        for (port, partition, offset) in wrong {
+            let name = Port::ALL[port].name();
+            let why = format!("{name} {partition}@{offset}: no progress record covers it");
+            self.problem(Fault::Different, why);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------- end
+
+    /// The job has finished and all was read: nothing is missing, and nothing left over.
+    pub(crate) fn finish(&mut self) {
+        if self.has_progress {
+            let finished = self.progress.as_ref().is_some_and(|last| last.finished);
+            if !finished {
+                self.problem(Fault::Lost, "the last progress is not finished".to_owned());
+            }
+            while let Some(waiting) = self.waiting.pop_front() {
+                let number = waiting.progress.checkpoint;
+                if waiting.progress.ends.is_none() {
+                    self.check_at_least(&waiting.progress.cut, number);
+                } else if let Some(missing) = self.missing(&waiting.ends) {
+                    let why = format!("checkpoint {number} told of {missing:?}");
+                    self.problem(Fault::Lost, why);
+                }
+            }
+            self.check_covered(|_| true);
+        }
+        let all = 0..self.expected.items.len();
+        let lost: Vec<_> = all.filter(|item| !self.seen.contains_key(item)).collect();
+        for item in lost {
+            let id = self.expected.items[item].id.clone();
+            self.problem(Fault::Lost, format!("in the end {id:?}"));
+        }
+    }
+
+    /// Whether the job is finished and all that it told of was read.
+    pub(crate) fn is_complete(&self) -> bool {
+        let finished = self.progress.as_ref().is_some_and(|last| last.finished);
+        let all = self.seen.len() == self.expected.items.len();
+        all && (!self.has_progress || finished)
+            && self.waiting.iter().all(|waiting| waiting.progress.ends.is_none())
+    }
+
+    /// What a second reader saw of an output, from the start, is what was seen before.
+    pub(crate) fn reread(&mut self, port: Port, again: &[Visible]) {
+        for (partition, first) in self.read[port.index()].clone().iter().enumerate() {
+            let mut second = again.iter().filter(|record| record.partition == partition);
+            for read in first {
+                let same = second.next().is_some_and(|record| {
+                    record.offset == read.offset && record.print() == read.print
+                });
+                if !same {
+                    let name = port.name();
+                    let why = format!("{name} {partition}@{}: read again, it differs", read.offset);
+                    return self.problem(Fault::Different, why);
+                }
+            }
+            if let Some(more) = second.next() {
+                let why = format!("{more}: nobody saw it when it came");
+                return self.problem(Fault::Different, why);
+            }
+        }
+    }
+}
+
+/// Which record of the oracle this claims to be, and what it says.
+fn read(record: &Visible) -> Result<(Id, Content), String> {
+    if record.port != Port::Results {
+        let letter = letter_of(record)?;
+        return Ok((id_of(record.port, &letter), Content::Letter(letter)));
+    }
+    let value = record.value.as_deref().ok_or("a result without a value")?;
+    let (key, _, start) = parts_of(value)?;
+    Ok((Id::Result(key, start), Content::Result(canonical(value)?)))
+}
