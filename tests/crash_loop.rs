@@ -82,22 +82,35 @@ fn main() -> ExitCode {
 
 /// A little of all, in seconds.
 fn short() -> Result<(), String> {
-    let parse = |text: &str| Arguments::parse_from(["crash-loop"].into_iter().chain(text.split(' ')));
-    let broker = if topics::is_real() { "kafka" } else { "embedded" };
+    let parse =
+        |text: &str| Arguments::parse_from(["crash-loop"].into_iter().chain(text.split(' ')));
+    let broker = if topics::is_real() {
+        "kafka"
+    } else {
+        "embedded"
+    };
     run(&parse("--plant"))?;
-    run(&parse(&format!("--broker {broker} --kills 2 --rate 2000 --at-least-once")))?;
+    run(&parse(&format!(
+        "--broker {broker} --kills 2 --rate 2000 --at-least-once"
+    )))?;
     if !keeps_checkpoints() {
         eprintln!("the engine takes no --state-dir yet: nothing to kill");
         return Ok(());
     }
-    run(&parse(&format!("--broker {broker} --kills 4 --zombies 1 --rebuilds 1 --rate 2000")))
+    run(&parse(&format!(
+        "--broker {broker} --kills 4 --zombies 1 --rebuilds 1 --rate 2000"
+    )))
 }
 
 /// Whether the engine knows what the loop is about.
 fn keeps_checkpoints() -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("bids.jsonl"), "").expect("an empty log");
-    let arguments = ["--source=bids=file:bids.jsonl", "--output-dir=out", "--state-dir=state"];
+    let arguments = [
+        "--source=bids=file:bids.jsonl",
+        "--output-dir=out",
+        "--state-dir=state",
+    ];
     let ended = program::run("bid_stats", folder.path(), &arguments);
     !(ended.code == 2 && ended.said().contains("not yet"))
 }
@@ -109,7 +122,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         return Ok(());
     }
     if topics::is_real() != (arguments.broker == BrokerKind::Kafka) {
-        return Err("ANABRANCH_KAFKA names a Kafka, or --broker kafka is given: not both".to_owned());
+        return Err(
+            "ANABRANCH_KAFKA names a Kafka, or --broker kafka is given: not both".to_owned(),
+        );
     }
     if arguments.restarts > 0 && arguments.broker == BrokerKind::Embedded {
         eprintln!("the development broker keeps all in memory: no restarts");
@@ -130,7 +145,10 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     };
     if arguments.keep {
         stage.folder = folder.keep();
-        eprintln!("state dirs and what the jobs say: {}", stage.folder.display());
+        eprintln!(
+            "state dirs and what the jobs say: {}",
+            stage.folder.display()
+        );
     }
     let mut totals = Totals::default();
     let verdict = all_rounds(&stage, seed, &mut totals);
@@ -163,7 +181,10 @@ fn all_rounds(stage: &Stage<'_>, seed: u64, totals: &mut Totals) -> Result<(), S
             return Err([found.problems.join("\n"), why].join("\n"));
         }
         if stage.arguments.at_least_once {
-            let twice = found.problems.iter().any(|problem| problem.starts_with("Twice"));
+            let twice = found
+                .problems
+                .iter()
+                .any(|problem| problem.starts_with("Twice"));
             if !twice {
                 return Err("without checkpoints nothing was there twice: not caught".to_owned());
             }
@@ -183,6 +204,11 @@ fn broker(kind: BrokerKind) -> String {
     let status = Command::new("scripts/kafka").arg("status").output();
     let told = status.map(|status| String::from_utf8_lossy(&status.stdout).into_owned());
     let version = told.unwrap_or_default();
-    let version = version.rsplit_once("Kafka ").map(|(_, version)| version.trim());
-    format!("Apache Kafka {}", version.unwrap_or("of an unknown version"))
+    let version = version
+        .rsplit_once("Kafka ")
+        .map(|(_, version)| version.trim());
+    format!(
+        "Apache Kafka {}",
+        version.unwrap_or("of an unknown version")
+    )
 }

@@ -101,7 +101,10 @@ impl Round<'_> {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let why = format!("the zombie lives after {NOTICE:?}; it said:\n{}", zombie.said());
+        let why = format!(
+            "the zombie lives after {NOTICE:?}; it said:\n{}",
+            zombie.said()
+        );
         Err(why.into())
     }
 

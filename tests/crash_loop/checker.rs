@@ -11,7 +11,7 @@
 //! Where it tells none, time has to do: [`GRACE`] after a progress record was read, what it covers
 //! has been read too, and what was visible before is covered by a later one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::expected::{Content, Cut, Expected, Id, Port, id_of, parts_of};
@@ -93,6 +93,8 @@ pub(crate) struct Checker {
     read: [Vec<Vec<Read>>; 3],
     /// How many records of each partition are covered by a checked progress record.
     covered: [Vec<usize>; 3],
+    /// Items that were said to be lost.
+    lost: HashSet<usize>,
     /// In which checkpoint an item became visible; 0: it is there, and in none yet.
     seen: HashMap<usize, u64>,
     /// The last window of each key.
@@ -127,6 +129,7 @@ impl Checker {
             has_progress,
             read: [(); 3].map(|()| vec![Vec::new(); partitions]),
             covered: [(); 3].map(|()| vec![0; partitions]),
+            lost: HashSet::new(),
             seen: HashMap::new(),
             newest: HashMap::new(),
             progress: None,
@@ -182,7 +185,10 @@ impl Checker {
         let port = record.port.index();
         let before = self.read[port][record.partition].last();
         if before.is_some_and(|before| record.offset <= before.offset) {
-            self.problem(Fault::Different, format!("{record} comes after a later one"));
+            self.problem(
+                Fault::Different,
+                format!("{record} comes after a later one"),
+            );
             return;
         }
         let item = match self.identify(record) {
@@ -338,22 +344,22 @@ impl Checker {
                 self.covered[port][partition] = to;
             }
         }
-        for item in 0..self.expected.items.len() {
-            let due = self.expected.is_shown(item, cut, horizon)
-                && !self.expected.is_shown(item, &old_cut, old_horizon);
-            if due && self.seen.get(&item) != Some(&number) {
+        let due = self.due(cut, horizon);
+        self.checked = (cut.clone(), horizon);
+        for item in due {
+            if self.seen.get(&item) == Some(&number) {
+                continue;
+            }
+            if self.seen.contains_key(&item) {
                 wrong.push((item, "it is missing there".to_owned()));
+            } else {
+                self.lose(item, &format!("checkpoint {number}"));
             }
         }
-        self.checked = (cut.clone(), horizon);
         for (item, why) in wrong {
-            let fault = if self.seen.contains_key(&item) {
-                Fault::Different
-            } else {
-                Fault::Lost
-            };
             let id = &self.expected.items[item].id;
-            self.problem(fault, format!("checkpoint {number}: {id:?}: {why}"));
+            let why = format!("checkpoint {number}: {id:?}: {why}");
+            self.problem(Fault::Different, why);
         }
     }
 
@@ -381,17 +387,34 @@ impl Checker {
         self.check_covered(|read| at.saturating_sub(read.at) >= GRACE);
     }
 
-    /// All that belongs to the cut is visible.
+    /// What belongs to the cut, and to none before, is visible.
     fn check_at_least(&mut self, cut: &Cut, number: u64) {
         let horizon = self.expected.horizon(cut);
-        let items = 0..self.expected.items.len();
-        let shown = items.filter(|item| self.expected.is_shown(*item, cut, horizon));
-        let lost: Vec<_> = shown.filter(|item| !self.seen.contains_key(item)).collect();
-        for item in lost {
-            let id = &self.expected.items[item].id;
-            self.problem(Fault::Lost, format!("checkpoint {number}: {id:?}"));
+        for item in self.due(cut, horizon) {
+            if !self.seen.contains_key(&item) {
+                self.lose(item, &format!("checkpoint {number}"));
+            }
         }
         self.checked = (cut.clone(), horizon);
+    }
+
+    /// What becomes visible between the cut that was checked last and this one.
+    fn due(&self, cut: &Cut, horizon: i64) -> Vec<usize> {
+        let (old_cut, old_horizon) = &self.checked;
+        let expected = &self.expected;
+        let is_due = |item: &usize| {
+            expected.is_shown(*item, cut, horizon)
+                && !expected.is_shown(*item, old_cut, *old_horizon)
+        };
+        (0..expected.items.len()).filter(is_due).collect()
+    }
+
+    /// Says once that it is not there.
+    fn lose(&mut self, item: usize, when: &str) {
+        if self.lost.insert(item) {
+            let id = self.expected.items[item].id.clone();
+            self.problem(Fault::Lost, format!("{when}: {id:?}"));
+        }
     }
 
     /// What was read and is `due` is covered by a progress record.
@@ -450,8 +473,7 @@ impl Checker {
         let all = 0..self.expected.items.len();
         let lost: Vec<_> = all.filter(|item| !self.seen.contains_key(item)).collect();
         for item in lost {
-            let id = self.expected.items[item].id.clone();
-            self.problem(Fault::Lost, format!("in the end {id:?}"));
+            self.lose(item, "in the end");
         }
     }
 
@@ -460,7 +482,10 @@ impl Checker {
         let finished = self.progress.as_ref().is_some_and(|last| last.finished);
         let all = self.seen.len() == self.expected.items.len();
         all && (!self.has_progress || finished)
-            && self.waiting.iter().all(|waiting| waiting.progress.ends.is_none())
+            && self
+                .waiting
+                .iter()
+                .all(|waiting| waiting.progress.ends.is_none())
     }
 
     /// What a second reader saw of an output, from the start, is what was seen before.

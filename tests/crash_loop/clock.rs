@@ -2,7 +2,10 @@
 
 use std::time::{Instant, SystemTime};
 
-#[expect(clippy::disallowed_methods, reason = "a test harness waits in real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test harness waits in real time"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -107,7 +107,11 @@ pub(crate) fn plans(arguments: &Arguments, seed: u64) -> Vec<Plan> {
         Jobs::UserActivity => &[Job::UserActivity],
         Jobs::Both => &[Job::BidStats, Job::UserActivity],
     };
-    let rounds = deeds.len().div_ceil(PER_ROUND).next_multiple_of(jobs.len()).max(jobs.len());
+    let rounds = deeds
+        .len()
+        .div_ceil(PER_ROUND)
+        .next_multiple_of(jobs.len())
+        .max(jobs.len());
     let mut plans = Vec::new();
     for (round, job) in (0..rounds).zip(jobs.iter().cycle()) {
         // Dealt out like cards, so that rounds differ by one at most.

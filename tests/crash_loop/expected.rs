@@ -98,7 +98,11 @@ impl Expected {
         assert!(outcome.counts.balanced(), "{:?}", outcome.counts);
         let mut items: Vec<_> = outcome.results.iter().map(|line| result(line)).collect();
         for (port, letters) in [(Port::Late, outcome.late), (Port::Dead, outcome.dead)] {
-            items.extend(letters.into_iter().map(|letter| of_letter(log, port, letter)));
+            items.extend(
+                letters
+                    .into_iter()
+                    .map(|letter| of_letter(log, port, letter)),
+            );
         }
         let ids = items.iter().map(|item| item.id.clone());
         let by_id: HashMap<_, _> = ids.zip(0..).collect();

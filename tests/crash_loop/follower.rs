@@ -40,7 +40,10 @@ pub(crate) struct Follower {
 impl Follower {
     /// Follows the topics from their start.
     pub(crate) fn start(topics: &Topics, checker: Checker) -> Result<Self, String> {
-        let outputs = topics.outputs.iter().map(|topic| (&**topic, topics.partitions));
+        let outputs = topics
+            .outputs
+            .iter()
+            .map(|topic| (&**topic, topics.partitions));
         let progress = topics.progress.iter().map(|topic| (&**topic, 1));
         let reading = Reading {
             bootstrap: &topics.bootstrap,

@@ -86,7 +86,9 @@ impl Load {
         self.shared.most.store(self.records, SeqCst);
         self.shared.hurries.store(true, SeqCst);
         if let Some(thread) = self.thread.take() {
-            thread.join().map_err(|_| "the producer panicked".to_owned())?;
+            thread
+                .join()
+                .map_err(|_| "the producer panicked".to_owned())?;
         }
         self.failure().map_or(Ok(()), Err)
     }
@@ -102,12 +104,7 @@ impl Drop for Load {
     }
 }
 
-fn produce(
-    producer: &BaseProducer,
-    log: &Log,
-    rate: usize,
-    shared: &Shared,
-) -> Result<(), String> {
+fn produce(producer: &BaseProducer, log: &Log, rate: usize, shared: &Shared) -> Result<(), String> {
     let rate = f64::from(u32::try_from(rate).unwrap_or(u32::MAX));
     let mut at = vec![0; log.partitions.len()];
     let (mut due, mut sent, mut last) = (0.0, 0, now());

@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::oracle::malformed::{Edit, Members, apply, odd, plain, wrong};
 use crate::oracle::maker::BASE;
+use crate::oracle::malformed::{Edit, Members, apply, odd, plain, wrong};
 use crate::oracle::text::{self, Rng};
 use crate::oracle::{Input, Job, Params, TopicPart, TopicRecord};
 

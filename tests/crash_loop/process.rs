@@ -72,7 +72,9 @@ impl Instance {
     /// Sends `STOP` or `CONT`, or any other signal by its name.
     pub(crate) fn signal(&self, name: &str) -> Result<(), String> {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &id])
+            .status();
         match sent {
             Ok(status) if status.success() => Ok(()),
             other => Err(format!("kill -{name} {id}: {other:?}")),

@@ -127,16 +127,15 @@ impl Progress {
         let at_end = self.cut.next.iter().zip(&end.next);
         for ((next, end), ended) in at_end.zip(&self.cut.ended) {
             if *ended && next != end {
-                return Err(format!("a partition has ended at {next}, which is not {end}"));
+                return Err(format!(
+                    "a partition has ended at {next}, which is not {end}"
+                ));
             }
         }
         if self.finished && self.cut != end {
             return Err(format!("finished at {:?}, which is not the end", self.cut));
         }
-        let (watermark, horizon) = (
-            expected.watermark(&self.cut),
-            expected.horizon(&self.cut),
-        );
+        let (watermark, horizon) = (expected.watermark(&self.cut), expected.horizon(&self.cut));
         for (what, found, wanted) in [
             ("watermark", self.watermark, watermark),
             ("horizon", self.horizon, horizon),
@@ -177,13 +176,23 @@ impl Progress {
                 ));
             }
         }
-        if before.cut.ended.iter().zip(&self.cut.ended).any(|(old, new)| *old && !new) {
+        if before
+            .cut
+            .ended
+            .iter()
+            .zip(&self.cut.ended)
+            .any(|(old, new)| *old && !new)
+        {
             return Err("a partition that had ended goes on".to_owned());
         }
         let (Some(old), Some(new)) = (&before.ends, &self.ends) else {
             return Ok(());
         };
-        for (old, new) in old.iter().zip(new).flat_map(|(old, new)| old.iter().zip(new)) {
+        for (old, new) in old
+            .iter()
+            .zip(new)
+            .flat_map(|(old, new)| old.iter().zip(new))
+        {
             if new.is_some_and(|new| old.is_some_and(|old| new < old)) {
                 return Err(format!("an output's end goes back from {old:?} to {new:?}"));
             }

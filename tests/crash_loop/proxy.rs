@@ -90,7 +90,10 @@ impl Proxy {
             return Err(format!("no proxy can stand before {bootstrap}"));
         };
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-        let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+        let port = listener
+            .local_addr()
+            .map_err(|error| error.to_string())?
+            .port();
         let shared = Arc::new(Shared::default());
         let of = Arc::clone(&shared);
         thread::spawn(move || {
@@ -277,7 +280,9 @@ impl Connection {
 
     fn takes_answer(&self) -> Option<Hold> {
         let mut weather = self.shared.lock();
-        let hold = weather.hold.filter(|hold| !matches!(hold, Hold::Request(_)))?;
+        let hold = weather
+            .hold
+            .filter(|hold| !matches!(hold, Hold::Request(_)))?;
         weather.hold = None;
         weather.held += 1;
         Some(hold)
@@ -311,7 +316,10 @@ fn correlation(frame: &[u8], at: usize) -> i32 {
 
 /// Puts the second port in place of the first wherever it follows the host.
 fn rename(frame: &mut [u8], (broker, own): (u16, u16)) {
-    let (from, to) = (u32::from(broker).to_be_bytes(), u32::from(own).to_be_bytes());
+    let (from, to) = (
+        u32::from(broker).to_be_bytes(),
+        u32::from(own).to_be_bytes(),
+    );
     let length = HOST.len() + from.len();
     for at in 0..frame.len().saturating_sub(length - 1) {
         let (host, port) = frame[at..at + length].split_at_mut(HOST.len());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::arguments::{Arguments, Workers};
 use super::checker::Checker;
 use super::clock::now;
-use super::deeds::{Deed, Moment, Plan};
+use super::deeds::{Moment, Plan};
 use super::expected::{Expected, Port};
 use super::follower::{self, Follower, read_again};
 use super::load::Load;
@@ -124,11 +124,7 @@ pub(crate) fn run(stage: &Stage<'_>, plan: &Plan, totals: &mut Totals) -> Found 
 }
 
 impl<'a> Round<'a> {
-    fn begin(
-        stage: &'a Stage<'a>,
-        plan: &'a Plan,
-        totals: &'a mut Totals,
-    ) -> Result<Self, String> {
+    fn begin(stage: &'a Stage<'a>, plan: &'a Plan, totals: &'a mut Totals) -> Result<Self, String> {
         let id = Topics::fresh("crash");
         let log = Log::make(plan.seed, plan.job, &format!("{id}-log"), plan.records);
         let log = Arc::new(log);
@@ -459,7 +455,11 @@ impl<'a> Round<'a> {
     /// Computes some committed prefixes from scratch.
     fn slow_cuts(&mut self) -> Outcome {
         let checker = self.follower.checker();
-        for cut in checker.cuts.iter().step_by((checker.cuts.len() / SLOW_CUTS).max(1)) {
+        for cut in checker
+            .cuts
+            .iter()
+            .step_by((checker.cuts.len() / SLOW_CUTS).max(1))
+        {
             agrees(&self.log, checker.expected(), cut)?;
         }
         Ok(())

@@ -49,11 +49,19 @@ fn letter_headers(letter: &Letter, partition: i32, offset: i64) -> Vec<(String, 
     let numbers = [
         ("anabranch.event-time", letter.event_time),
         ("anabranch.watermark", letter.watermark),
-        ("anabranch.raw-bytes", letter.raw_bytes.map(u64::cast_signed)),
+        (
+            "anabranch.raw-bytes",
+            letter.raw_bytes.map(u64::cast_signed),
+        ),
     ];
-    let numbers = numbers.iter().filter_map(|(name, n)| Some((*name, n.as_ref()?.to_string())));
+    let numbers = numbers
+        .iter()
+        .filter_map(|(name, n)| Some((*name, n.as_ref()?.to_string())));
     headers.extend(numbers);
-    headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 impl Story {
@@ -199,7 +207,9 @@ impl Story {
     /// The places of the entries of a kind.
     pub(crate) fn places(&self, is: impl Fn(&Entry) -> bool) -> Vec<usize> {
         let all = self.entries.iter().enumerate();
-        all.filter(|(_, entry)| is(entry)).map(|(place, _)| place).collect()
+        all.filter(|(_, entry)| is(entry))
+            .map(|(place, _)| place)
+            .collect()
     }
 
     /// Some output record of a port.

@@ -68,7 +68,11 @@ impl Totals {
         all.sort_unstable();
         match (all.get(all.len() / 2), all.last()) {
             (Some(median), Some(largest)) => {
-                format!("{} ms, at most {} ms", median.as_millis(), largest.as_millis())
+                format!(
+                    "{} ms, at most {} ms",
+                    median.as_millis(),
+                    largest.as_millis()
+                )
             }
             _ => "not measured".to_owned(),
         }
@@ -99,7 +103,10 @@ impl Totals {
             ("rounds (a job and a log each)", self.rounds.to_string()),
             ("starts of the job", self.starts.to_string()),
             ("kill -9 of a living job", self.kills.to_string()),
-            ("zombies (stopped, taken over, woken)", self.zombies.to_string()),
+            (
+                "zombies (stopped, taken over, woken)",
+                self.zombies.to_string(),
+            ),
             ("broker restarts", self.restarts.to_string()),
             ("rebuilds without the state dir", self.rebuilds.to_string()),
             ("network outages", self.outages.to_string()),
@@ -136,7 +143,10 @@ impl Totals {
 /// The commit of the sources, where git knows it.
 fn revision() -> Option<String> {
     let mut git = std::process::Command::new("git");
-    let told = git.args(["describe", "--always", "--dirty"]).output().ok()?;
+    let told = git
+        .args(["describe", "--always", "--dirty"])
+        .output()
+        .ok()?;
     let text = String::from_utf8(told.stdout).ok()?;
     (told.status.success() && !text.is_empty()).then(|| text.trim().to_owned())
 }

@@ -61,8 +61,16 @@ impl fmt::Display for Visible {
         let shown = value[..value.len().min(300)].escape_ascii();
         let (name, partition, offset) = (self.port.name(), self.partition, self.offset);
         write!(f, "{name} {partition}@{offset} `{shown}`")?;
-        let about = ["anabranch.reason", "anabranch.partition", "anabranch.offset"];
-        for (_, value) in self.headers.iter().filter(|(name, _)| about.contains(&&**name)) {
+        let about = [
+            "anabranch.reason",
+            "anabranch.partition",
+            "anabranch.offset",
+        ];
+        for (_, value) in self
+            .headers
+            .iter()
+            .filter(|(name, _)| about.contains(&&**name))
+        {
             write!(f, " {value}")?;
         }
         Ok(())
