@@ -33,6 +33,8 @@ mod follower;
 mod load;
 #[path = "crash_loop/log.rs"]
 mod log;
+#[path = "crash_loop/model.rs"]
+mod model;
 #[path = "crash_loop/plant.rs"]
 mod plant;
 #[path = "crash_loop/process.rs"]
@@ -41,6 +43,8 @@ mod process;
 mod progress;
 #[path = "crash_loop/proxy.rs"]
 mod proxy;
+#[path = "crash_loop/record.rs"]
+mod record;
 #[path = "crash_loop/round.rs"]
 mod round;
 #[path = "crash_loop/story.rs"]
@@ -64,6 +68,9 @@ const LOOP: &str = "loop";
 
 fn main() -> ExitCode {
     let mut given = std::env::args().skip(1);
+    if let Ok(told) = std::env::var(model::TOLD) {
+        return ExitCode::from(model::run(given, &told));
+    }
     let done = if given.next().as_deref() == Some(LOOP) {
         run(&Arguments::parse_from(
             ["crash-loop".to_owned()].into_iter().chain(given),
@@ -171,7 +178,7 @@ fn all_rounds(stage: &Stage<'_>, seed: u64, totals: &mut Totals) -> Result<(), S
     for plan in deeds::plans(stage.arguments, seed) {
         eprintln!(
             "{}: {} records, {} deeds",
-            round::job_name(plan.job),
+            progress::job_name(plan.job),
             plan.records,
             plan.deeds.len()
         );

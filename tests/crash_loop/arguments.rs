@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use super::model::Variant;
+
 /// Kills a job over and over, and holds what a reader sees against the oracle.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "scripts/crash-loop")]
@@ -51,6 +53,9 @@ pub(crate) struct Arguments {
     /// Run without a state dir: the loop has to find results that are there twice
     #[arg(long, conflicts_with_all = ["plant", "zombies", "rebuilds"])]
     pub(crate) at_least_once: bool,
+    /// Kill the harness's own model of a job, which needs no engine; all variants but exact are wrong
+    #[arg(long, value_enum, conflicts_with = "at_least_once")]
+    pub(crate) model: Option<Variant>,
     /// Only show that the checker fails on each planted error
     #[arg(long)]
     pub(crate) plant: bool,
@@ -119,6 +124,9 @@ impl Arguments {
         }
         if self.rate != defaults.rate {
             call += &format!(" --rate {}", self.rate);
+        }
+        if let Some(variant) = self.model {
+            call += &format!(" --model {}", name(variant));
         }
         if self.at_least_once {
             call += " --at-least-once";

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::expected::{Content, Cut, Expected, Id, Port, id_of, parts_of};
-use super::progress::{Names, Progress};
+use super::progress::{Names, PROGRESS_KEY, Progress};
 use super::visible::{Visible, letter_of};
 use crate::oracle::compare;
 use crate::oracle::json::canonical;
@@ -269,7 +269,7 @@ impl Checker {
         }
         self.progress_offset = offset;
         // Other keys are the engine's own business.
-        if key != Some(b"progress") {
+        if key != Some(PROGRESS_KEY.as_bytes()) {
             return Ok(());
         }
         let progress = Progress::parse(value, &self.names, self.expected.partitions())?;

@@ -208,3 +208,28 @@ pub(crate) fn read_again(
     }
     Ok(all)
 }
+
+/// The value of the last progress record that is committed.
+///
+/// # Errors
+/// When the broker does not answer within `patience`.
+pub(crate) fn last_progress(
+    bootstrap: &str,
+    topic: &str,
+    patience: Duration,
+) -> Result<Option<Vec<u8>>, String> {
+    let reading = Reading {
+        bootstrap,
+        topics: vec![(topic, 1)],
+    };
+    let consumer = reading.consumer()?;
+    let (mut last, since) = (None, now());
+    while since.elapsed() < patience {
+        match consumer.poll(Duration::from_millis(50)) {
+            Some(Ok(message)) => last = message.payload().map(<[u8]>::to_vec),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
+            None | Some(Err(_)) => {}
+        }
+    }
+    Err(format!("no answer in {patience:?}"))
+}

@@ -3,6 +3,11 @@
 use serde_json::Value;
 
 use super::expected::{ALWAYS, Cut, Expected, NEVER};
+use super::log::Log;
+use crate::oracle::Job;
+
+/// The key of the progress record in its topic.
+pub(crate) const PROGRESS_KEY: &str = "progress";
 
 /// Names that a round's records must carry.
 #[derive(Clone, Debug)]
@@ -13,6 +18,25 @@ pub(crate) struct Names {
     pub(crate) source: String,
     /// Results, late, dead.
     pub(crate) outputs: [String; 3],
+}
+
+impl Names {
+    /// The names of the job that reads the log.
+    pub(crate) fn of(log: &Log, outputs: [String; 3]) -> Self {
+        Self {
+            job: job_name(log.params.job).to_owned(),
+            port: log.params.source().to_owned(),
+            source: log.topic.clone(),
+            outputs,
+        }
+    }
+}
+
+pub(crate) fn job_name(job: Job) -> &'static str {
+    match job {
+        Job::BidStats => "bid_stats",
+        Job::UserActivity => "user_activity",
+    }
 }
 
 /// One record of the progress topic.

@@ -1,10 +1,11 @@
 //! The life of one job: its topics, its log, all that is done to it, and its end.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::arguments::{Arguments, Workers};
+use super::arguments::{Arguments, Workers, name};
 use super::checker::Checker;
 use super::clock::now;
 use super::deeds::{Moment, Plan};
@@ -12,9 +13,10 @@ use super::expected::{Expected, Port};
 use super::follower::{self, Follower, read_again};
 use super::load::Load;
 use super::log::Log;
+use super::model::{TOLD, Variant};
 use super::plant::agrees;
 use super::process::Instance;
-use super::progress::Names;
+use super::progress::{Names, job_name};
 use super::proxy::Proxy;
 use super::summary::Totals;
 use crate::oracle::Job;
@@ -146,12 +148,7 @@ impl<'a> Round<'a> {
             let compact = [("cleanup.policy", "compact")];
             stage.topics.create_with(progress, 1, &compact);
         }
-        let names = Names {
-            job: job_name(plan.job).to_owned(),
-            port: log.params.source().to_owned(),
-            source: log.topic.clone(),
-            outputs: outputs.outputs.clone(),
-        };
+        let names = Names::of(&log, outputs.outputs.clone());
         let checker = Checker::new(Expected::of(&log), names, OUTPUTS, is_exact);
         let follower = Follower::start(&outputs, checker)?;
         let load = Load::start(bootstrap, &log, stage.arguments.rate)?;
@@ -167,7 +164,7 @@ impl<'a> Round<'a> {
             load,
             rng: Rng(plan.seed ^ 0x10_0B),
             // Replaced at once; there is always one.
-            instance: Instance::start(&mut std::process::Command::new("true"), &idle)?,
+            instance: Instance::start(&mut Command::new("true"), &idle)?,
             zombie: None,
             base: (0, 0),
             rebuilds: None,
@@ -247,7 +244,10 @@ impl<'a> Round<'a> {
     pub(crate) fn start(&mut self, more: &[&str]) -> Result<(), String> {
         let arguments = self.arguments(more);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let mut command = program(job_name(self.plan.job), &self.stage.folder, &arguments);
+        let mut command = match self.stage.arguments.model {
+            None => program(job_name(self.plan.job), &self.stage.folder, &arguments),
+            Some(variant) => self.model(variant, &arguments)?,
+        };
         self.starts += 1;
         self.totals.starts += 1;
         let log = format!("{}-{}.err", self.id, self.starts);
@@ -258,6 +258,17 @@ impl<'a> Round<'a> {
             before.forget();
         }
         Ok(())
+    }
+
+    /// This program once more, in the place of a job.
+    fn model(&self, variant: Variant, arguments: &[&str]) -> Result<Command, String> {
+        let me = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(me);
+        let (job, topic) = (job_name(self.plan.job), &self.log.topic);
+        let Plan { seed, records, .. } = self.plan;
+        let told = format!("{seed},{job},{records},{topic},{}", name(variant));
+        command.args(arguments).env(TOLD, told);
+        Ok(command)
     }
 
     /// Kills the instance and starts the next.
@@ -463,12 +474,5 @@ impl<'a> Round<'a> {
             agrees(&self.log, checker.expected(), cut)?;
         }
         Ok(())
-    }
-}
-
-pub(crate) fn job_name(job: Job) -> &'static str {
-    match job {
-        Job::BidStats => "bid_stats",
-        Job::UserActivity => "user_activity",
     }
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::checker::{Checker, Entry, GRACE};
-use super::expected::{ALWAYS, Content, Cut, Expected, Id, NEVER, Port};
+use super::expected::{Cut, Expected, Port};
 use super::log::Log;
-use super::progress::Names;
+use super::progress::{Names, PROGRESS_KEY};
+use super::record::{output_of, outputs_record, progress_record};
 use super::visible::Visible;
+use crate::oracle::Job;
 use crate::oracle::text::Rng;
-use crate::oracle::{Job, Letter};
 use crate::topics::java_partition;
 
 const PARTITIONS: usize = 3;
@@ -27,41 +26,7 @@ pub(crate) struct Story {
 }
 
 fn names(log: &Log) -> Names {
-    Names {
-        job: match log.params.job {
-            Job::BidStats => "bid_stats".to_owned(),
-            Job::UserActivity => "user_activity".to_owned(),
-        },
-        port: log.params.source().to_owned(),
-        source: log.topic.clone(),
-        outputs: ["results", "late", "dead"].map(str::to_owned),
-    }
-}
-
-fn letter_headers(letter: &Letter, partition: i32, offset: i64) -> Vec<(String, String)> {
-    let mut headers = vec![
-        ("anabranch.reason", letter.reason.clone()),
-        ("anabranch.source", letter.source.clone()),
-        ("anabranch.topic", "log".to_owned()),
-        ("anabranch.partition", partition.to_string()),
-        ("anabranch.offset", offset.to_string()),
-    ];
-    let numbers = [
-        ("anabranch.event-time", letter.event_time),
-        ("anabranch.watermark", letter.watermark),
-        (
-            "anabranch.raw-bytes",
-            letter.raw_bytes.map(u64::cast_signed),
-        ),
-    ];
-    let numbers = numbers
-        .iter()
-        .filter_map(|(name, n)| Some((*name, n.as_ref()?.to_string())));
-    headers.extend(numbers);
-    headers
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    Names::of(log, ["results", "late", "dead"].map(str::to_owned))
 }
 
 impl Story {
@@ -117,14 +82,7 @@ impl Story {
             // Markers and aborted records leave gaps.
             let offset = *end + self.rng.between(0, 2);
             *end = offset + 1;
-            let (value, headers) = match (&item.content, &item.id) {
-                (Content::Result(line), _) => (Some(line.clone().into_bytes()), Vec::new()),
-                (Content::Letter(letter), Id::Letter(_, partition, offset)) => {
-                    let headers = letter_headers(letter, *partition, *offset);
-                    (letter.raw.clone(), headers)
-                }
-                (Content::Letter(_), _) => unreachable!("a letter's id"),
-            };
+            let (value, headers) = output_of(item, &self.log.topic);
             self.entries.push(Entry::Output(Visible {
                 port,
                 partition,
@@ -142,34 +100,11 @@ impl Story {
         (checkpoint, cut, finished): (u64, &Cut, bool),
         ends: &[Vec<i64>; 3],
     ) {
-        let parts = cut.next.iter().zip(&cut.ended).enumerate();
-        let parts = parts.map(|(partition, (next, ended))| {
-            json!({
-                "partition": partition, "next": next, "floor": null,
-                "largest": expected.largest(partition, *next).flatten(),
-                "state": if *ended { "ended" } else { "reading" },
-            })
-        });
-        let time = |time: i64| (![NEVER, ALWAYS].contains(&time)).then_some(time);
+        let about = (checkpoint, 1 + checkpoint / 5, finished);
         let names = names(&self.log);
-        let outputs = names.outputs.iter().zip(ends).map(|(topic, ends)| {
-            let ends = ends.iter().map(|end| (*end > 0).then_some(*end));
-            json!({"topic": topic, "ends": ends.collect::<Vec<_>>()})
-        });
-        let outputs: Vec<_> = outputs.collect();
-        let mut value = json!({
-            "format": 1, "job": names.job, "checkpoint": checkpoint,
-            "generation": 1 + checkpoint / 5, "manifest": format!("m{checkpoint}"),
-            "crc": "0123abcd", "finished": finished, "left_idle": [],
-            "watermark": time(expected.watermark(cut)),
-            "horizon": time(expected.horizon(cut)),
-            "sources": [{
-                "port": names.port, "topic": names.source, "topic_id": "id",
-                "partitions": parts.collect::<Vec<_>>(),
-            }],
-        });
+        let mut value = progress_record(expected, &names, about, cut);
         if self.told {
-            value["outputs"] = json!(outputs);
+            value["outputs"] = outputs_record(&names, ends);
         }
         let before = self.entries.iter().rev().find_map(|entry| match entry {
             Entry::Progress { offset, .. } => Some(*offset),
@@ -177,7 +112,7 @@ impl Story {
         });
         self.entries.push(Entry::Progress {
             offset: before.map_or(0, |offset| offset + 2),
-            key: Some(b"progress".to_vec()),
+            key: Some(PROGRESS_KEY.as_bytes().to_vec()),
             value: value.to_string().into_bytes(),
         });
         // Without offsets only time tells what belongs together.
