@@ -163,12 +163,15 @@ fn outage(rng: &mut Rng) -> Outage {
         2 => Outage::Dark(millis(rng, 4_000)),
         _ => {
             let time = millis(rng, 3_000);
-            let hold = match rng.below(3) {
-                0 => Hold::Answer(time),
-                1 => Hold::AnswerLost(time),
-                _ => Hold::Request(time),
+            let soon = millis(rng, 300);
+            let kills = rng.one_in(2);
+            // A request that comes late does harm only if the job dies of something else just then.
+            let (hold, after) = match rng.below(3) {
+                0 => (Hold::Answer(time), soon),
+                1 => (Hold::AnswerLost(time), soon),
+                _ => (Hold::Request(time), time + soon / 2),
             };
-            let kill = rng.one_in(3).then(|| millis(rng, 500));
+            let kill = kills.then_some(after);
             Outage::Hold(hold, kill)
         }
     }

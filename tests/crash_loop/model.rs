@@ -5,7 +5,7 @@
 //! are broken on purpose, each as an engine could be, and the loop has to find them.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -27,8 +27,11 @@ use crate::topics::java_partition;
 /// Where the loop tells it of its log: seed, job, records, topic, variant.
 pub(crate) const TOLD: &str = "CRASH_LOOP_MODEL";
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A commit that takes longer leaves a doubt.
+/// A commit that takes longer leaves a doubt: maybe it was asked for twice.
 const DOUBT: Duration = Duration::from_secs(1);
+/// After a connection broke, what was asked there is asked again so much later, give or take a fifth;
+/// so no commit within [`DOUBT`] was. The client tells nobody of a connection that broke.
+const BACKOFF: &str = "1500";
 /// Records of a partition in one transaction.
 const MOST: i64 = 3_000;
 
@@ -42,8 +45,10 @@ pub(crate) enum Variant {
     ProgressBefore,
     /// Each instance is a stranger to the broker, and fences nobody.
     Unfenced,
-    /// After a commit in doubt it registers again, and goes on from what it believes.
+    /// After a commit in doubt it registers again without looking who commits by now.
     Stubborn,
+    /// After a commit in doubt it goes on with the same producer.
+    Trusting,
 }
 
 #[derive(Debug, Parser)]
@@ -74,22 +79,37 @@ struct Arguments {
     rebuild: bool,
 }
 
-/// Offsets that the broker has told: results, late, dead; by partition.
-#[derive(Debug, Default)]
-struct Ends(Mutex<[Vec<i64>; 3]>, [String; 3]);
+type Ends = [Vec<i64>; 3];
 
-impl ClientContext for Ends {}
+/// What the client tells.
+#[derive(Debug)]
+struct Heard {
+    /// Results, late, dead.
+    topics: [String; 3],
+    /// Ends of their partitions, as delivery reports have them.
+    ends: Mutex<Ends>,
+}
 
-impl ProducerContext for Ends {
+impl Heard {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Heard {}
+
+impl ProducerContext for Heard {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let Ok(message) = result else { return };
-        let port = self.1.iter().position(|topic| topic == message.topic());
+        let port = self
+            .topics
+            .iter()
+            .position(|topic| topic == message.topic());
         let partition = usize::try_from(message.partition());
         if let (Some(port), Ok(partition)) = (port, partition) {
-            let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            ends[port][partition] = message.offset() + 1;
+            self.ends()[port][partition] = message.offset() + 1;
         }
     }
 }
@@ -129,7 +149,7 @@ struct Model {
     log: Log,
     expected: Expected,
     names: Names,
-    producer: BaseProducer<Ends>,
+    producer: BaseProducer<Heard>,
     cut: Cut,
     checkpoint: u64,
     generation: u64,
@@ -221,7 +241,7 @@ impl Model {
             self.commit(start, false)?;
         }
         while !stops.load(SeqCst) {
-            std::thread::sleep(*self.arguments.checkpoint_interval);
+            std::thread::sleep(self.pause());
             let mut cut = self.cut.clone();
             let mut all = true;
             for (partition, next) in (0..).zip(&mut cut.next) {
@@ -242,6 +262,10 @@ impl Model {
             }
         }
         Ok(0)
+    }
+
+    fn pause(&self) -> Duration {
+        *self.arguments.checkpoint_interval / 2
     }
 
     /// What any error after the fatal one hides.
@@ -268,29 +292,25 @@ impl Model {
             self.progress(&cut, finished)?;
             self.between()?;
         }
-        for item in &due {
+        for (nth, item) in due.iter().enumerate() {
+            // As of a job at work, a transaction is open half of the time.
+            if nth == due.len() / 2 {
+                std::thread::sleep(self.pause());
+            }
             self.output(item)?;
         }
-        while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
-        }
+        self.drain();
         if self.variant == Variant::ProgressAfter {
             self.between()?;
         }
         if self.variant != Variant::ProgressBefore {
             self.progress(&cut, finished)?;
         }
+        self.drain();
         let since = now();
         self.producer.commit_transaction(PATIENCE)?;
-        if self.variant == Variant::Stubborn && since.elapsed() > DOUBT {
-            let ends = self.ends();
-            self.producer = register(&self.arguments, self.variant, &self.names)?;
-            *self
-                .producer
-                .context()
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = ends;
+        if since.elapsed() > DOUBT {
+            self.doubt()?;
         }
         self.cut = cut;
         self.checkpoint += 1;
@@ -304,16 +324,39 @@ impl Model {
         Ok(self.producer.begin_transaction()?)
     }
 
-    fn ends(&self) -> [Vec<i64>; 3] {
-        let ends = self.producer.context().0.lock();
-        ends.unwrap_or_else(PoisonError::into_inner).clone()
+    /// Waits until all is acknowledged, without which a commit takes 100 ms.
+    fn drain(&self) {
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::from_millis(1));
+        }
+    }
+
+    /// The commit was asked for more than once, maybe, and one of these may still be on its way: it
+    /// must not meet a transaction of the same producer.
+    fn doubt(&mut self) -> Result<(), End> {
+        if self.variant == Variant::Trusting {
+            return Ok(());
+        }
+        if self.variant != Variant::Stubborn {
+            let progress = format!("{}.progress", self.arguments.job_id);
+            let last = last_progress(&self.arguments.bootstrap, &progress, PATIENCE);
+            let last = last.map_err(End::Failed)?.unwrap_or_default();
+            let last = Progress::parse(&last, &self.names, self.expected.partitions());
+            if last.map_err(End::Failed)?.generation != self.generation {
+                return Err(End::Fenced);
+            }
+        }
+        let ends = self.producer.context().ends().clone();
+        self.producer = register(&self.arguments, self.variant, &self.names)?;
+        *self.producer.context().ends() = ends;
+        Ok(())
     }
 
     fn progress(&self, cut: &Cut, finished: bool) -> Result<(), End> {
         let about = (self.checkpoint + 1, self.generation, finished);
         let mut record = progress_record(&self.expected, &self.names, about, cut);
         // Those that this instance does not know have not moved.
-        record["outputs"] = outputs_record(&self.names, &self.ends());
+        record["outputs"] = outputs_record(&self.names, &self.producer.context().ends());
         let topic = format!("{}.progress", self.arguments.job_id);
         let value = record.to_string();
         let record = BaseRecord::<str, str>::to(&topic);
@@ -369,20 +412,22 @@ fn register(
     arguments: &Arguments,
     variant: Variant,
     names: &Names,
-) -> Result<BaseProducer<Ends>, End> {
+) -> Result<BaseProducer<Heard>, End> {
     let mut id = arguments.job_id.clone();
     if variant == Variant::Unfenced {
         id += &format!("-{}", std::process::id());
     }
-    let ends = Ends(
-        Mutex::new([(); 3].map(|()| vec![0; 3])),
-        names.outputs.clone(),
-    );
-    let producer: BaseProducer<Ends> = ClientConfig::new()
+    let heard = Heard {
+        topics: names.outputs.clone(),
+        ends: Mutex::new([(); 3].map(|()| vec![0; 3])),
+    };
+    let producer: BaseProducer<Heard> = ClientConfig::new()
         .set("bootstrap.servers", &arguments.bootstrap)
         .set("transactional.id", id)
         .set("transaction.timeout.ms", "10000")
-        .create_with_context(ends)?;
+        .set("retry.backoff.ms", BACKOFF)
+        .set("retry.backoff.max.ms", BACKOFF)
+        .create_with_context(heard)?;
     producer.init_transactions(PATIENCE)?;
     Ok(producer)
 }
