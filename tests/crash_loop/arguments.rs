@@ -98,45 +98,48 @@ fn duration(text: &str) -> Result<Duration, String> {
 impl Arguments {
     /// The call that does the same again, as far as time allows.
     pub(crate) fn again(&self, seed: u64) -> String {
-        let mut call = format!(
-            "scripts/crash-loop --kills {} --broker {} --job {} --workers {} --seed {seed}",
-            self.kills,
-            name(self.broker),
-            name(self.job),
-            match self.workers {
-                Workers::Always(count) => count.to_string(),
-                Workers::Random => "random".to_owned(),
-            },
-        );
-        for (flag, count) in [
-            ("zombies", self.zombies),
-            ("restarts", self.restarts),
-            ("rebuilds", self.rebuilds),
-            ("faults", self.faults),
-        ] {
-            if count > 0 {
-                call += &format!(" --{flag} {count}");
-            }
-        }
+        let workers = match self.workers {
+            Workers::Always(count) => count.to_string(),
+            Workers::Random => "random".to_owned(),
+        };
         let defaults = Self::parse_from(["crash-loop"]);
-        if self.interval != defaults.interval {
-            call += &format!(" --interval {}", humantime::format_duration(self.interval));
+        let count = |count: usize| (count > 0).then(|| count.to_string());
+        let interval = humantime::format_duration(self.interval).to_string();
+        let flags = [
+            ("kills", Some(self.kills.to_string())),
+            ("broker", Some(name(&self.broker))),
+            ("job", Some(name(&self.job))),
+            ("workers", Some(workers)),
+            ("seed", Some(seed.to_string())),
+            ("zombies", count(self.zombies)),
+            ("restarts", count(self.restarts)),
+            ("rebuilds", count(self.rebuilds)),
+            ("faults", count(self.faults)),
+            (
+                "interval",
+                (self.interval != defaults.interval).then_some(interval),
+            ),
+            (
+                "rate",
+                (self.rate != defaults.rate).then(|| self.rate.to_string()),
+            ),
+            ("model", self.model.as_ref().map(name)),
+        ];
+        let given = flags.iter().filter_map(|(flag, value)| {
+            let value = value.as_ref()?;
+            Some(format!(" --{flag} {value}"))
+        });
+        let call = given.fold("scripts/crash-loop".to_owned(), |call, flag| call + &flag);
+        call + if self.at_least_once {
+            " --at-least-once"
+        } else {
+            ""
         }
-        if self.rate != defaults.rate {
-            call += &format!(" --rate {}", self.rate);
-        }
-        if let Some(variant) = self.model {
-            call += &format!(" --model {}", name(variant));
-        }
-        if self.at_least_once {
-            call += " --at-least-once";
-        }
-        call
     }
 }
 
 /// How a value is spelled on the command line.
-pub(crate) fn name(value: impl ValueEnum) -> String {
+pub(crate) fn name(value: &impl ValueEnum) -> String {
     let possible = value.to_possible_value();
     possible.map_or_else(String::new, |value| value.get_name().to_owned())
 }

@@ -12,6 +12,7 @@
 //! has been read too, and what was visible before is covered by a later one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::expected::{Content, Cut, Expected, Id, Port, id_of, parts_of};
@@ -172,7 +173,7 @@ impl Checker {
         &self.expected
     }
 
-    fn problem(&mut self, fault: Fault, text: String) {
+    fn problem(&mut self, fault: Fault, text: impl Display) {
         self.tally.add(fault, 1);
         if self.problems.len() < TOLD {
             self.problems.push(format!("{fault:?}: {text}"));
@@ -310,8 +311,8 @@ impl Checker {
 
     /// An output that has not been read up to its end: port, partition, end.
     fn missing(&self, ends: &[Vec<i64>; 3]) -> Option<(Port, usize, i64)> {
-        let ports = Port::ALL.iter().zip(ends).zip(&self.read);
-        let mut each = ports.flat_map(|((port, ends), read)| {
+        let outputs = Port::ALL.iter().zip(ends).zip(&self.read);
+        let mut each = outputs.flat_map(|((port, ends), read)| {
             let parts = ends.iter().zip(read).enumerate();
             parts.map(|(partition, (end, read))| (*port, partition, *end, read))
         });
@@ -457,7 +458,7 @@ impl Checker {
         if self.has_progress {
             let finished = self.progress.as_ref().is_some_and(|last| last.finished);
             if !finished {
-                self.problem(Fault::Lost, "the last progress is not finished".to_owned());
+                self.problem(Fault::Lost, "the last progress is not finished");
             }
             while let Some(waiting) = self.waiting.pop_front() {
                 let number = waiting.progress.checkpoint;

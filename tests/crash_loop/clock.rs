@@ -11,7 +11,6 @@ pub(crate) fn now() -> Instant {
 }
 
 /// A number that the next run does not have.
-#[expect(clippy::disallowed_methods, reason = "a seed for who gives none")]
 pub(crate) fn any_seed() -> u64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     u64::from(since.subsec_nanos()) ^ since.as_secs().rotate_left(20)

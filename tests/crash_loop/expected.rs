@@ -80,7 +80,7 @@ pub(crate) struct Cut {
 pub(crate) const NEVER: i64 = i64::MIN;
 pub(crate) const ALWAYS: i64 = i64::MAX;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Expected {
     pub(crate) params: Params,
     pub(crate) items: Vec<Item>,
@@ -127,10 +127,10 @@ impl Expected {
         }
     }
 
-    /// The largest event time of a partition before an offset; none beyond the log.
-    pub(crate) fn largest(&self, partition: usize, next: i64) -> Option<Option<i64>> {
+    /// The largest event time of a partition before an offset, if there is one.
+    pub(crate) fn largest(&self, partition: usize, next: i64) -> Option<i64> {
         let next = usize::try_from(next).ok()?;
-        self.largest.get(partition)?.get(next).copied()
+        self.largest.get(partition)?.get(next).copied().flatten()
     }
 
     pub(crate) fn partitions(&self) -> usize {
@@ -159,7 +159,7 @@ impl Expected {
         let parts = cut.next.iter().zip(&cut.ended).enumerate();
         let open = parts.filter(|(_, (_, ended))| !**ended);
         let each = open.map(|(partition, (next, _))| {
-            let largest = self.largest(partition, *next).flatten();
+            let largest = self.largest(partition, *next);
             largest.map_or(NEVER, |time| time - self.params.lag)
         });
         each.min().unwrap_or(ALWAYS)

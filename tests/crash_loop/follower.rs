@@ -119,7 +119,6 @@ fn follow(consumer: &BaseConsumer, topics: &Topics, into: &Mutex<Checker>, until
     let (mut ticked, mut heard) = (since, since);
     while !until.load(SeqCst) {
         match consumer.poll(Duration::from_millis(50)) {
-            None => {}
             Some(Ok(message)) => {
                 heard = now();
                 if let Some(entry) = entry(&message, topics) {
@@ -132,8 +131,8 @@ fn follow(consumer: &BaseConsumer, topics: &Topics, into: &Mutex<Checker>, until
                 lock(into).problems.push(why);
                 return;
             }
-            // A broker that restarts.
-            Some(Err(_)) => {}
+            // Errors are those of a broker that restarts.
+            None | Some(Err(_)) => {}
         }
         if ticked.elapsed() >= TICK && heard.elapsed() < QUIET {
             ticked = now();

@@ -18,7 +18,7 @@ const STEP: i64 = 10;
 const KNOWN: usize = 8_000;
 
 /// All that a round's topic is going to hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     pub(crate) topic: String,
     pub(crate) params: Params,

@@ -413,10 +413,10 @@ fn register(
     variant: Variant,
     names: &Names,
 ) -> Result<BaseProducer<Heard>, End> {
-    let mut id = arguments.job_id.clone();
-    if variant == Variant::Unfenced {
-        id += &format!("-{}", std::process::id());
-    }
+    let id = match variant {
+        Variant::Unfenced => format!("{}-{}", arguments.job_id, std::process::id()),
+        _ => arguments.job_id.clone(),
+    };
     let heard = Heard {
         topics: names.outputs.clone(),
         ends: Mutex::new([(); 3].map(|()| vec![0; 3])),

@@ -133,21 +133,24 @@ impl Progress {
         })
     }
 
-    /// Checks it against the log, of which so many records were produced.
+    /// Checks it against the log.
     ///
     /// # Errors
     /// What the log says otherwise.
     pub(crate) fn agrees(&self, expected: &Expected) -> Result<(), String> {
+        let end = expected.end();
         for (partition, (next, largest)) in self.cut.next.iter().zip(&self.largest).enumerate() {
+            if *next > end.next[partition] {
+                return Err(format!("partition {partition}: {next} is beyond the log"));
+            }
             let wanted = expected.largest(partition, *next);
-            if wanted != Some(*largest) {
+            if wanted != *largest {
                 return Err(format!(
                     "partition {partition}: the largest time before {next} is {wanted:?}, not \
                      {largest:?}"
                 ));
             }
         }
-        let end = expected.end();
         let at_end = self.cut.next.iter().zip(&end.next);
         for ((next, end), ended) in at_end.zip(&self.cut.ended) {
             if *ended && next != end {

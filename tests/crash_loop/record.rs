@@ -44,7 +44,7 @@ pub(crate) fn progress_record(
     let parts = parts.map(|(partition, (next, ended))| {
         json!({
             "partition": partition, "next": next, "floor": null,
-            "largest": expected.largest(partition, *next).flatten(),
+            "largest": expected.largest(partition, *next),
             "state": if *ended { "ended" } else { "reading" },
         })
     });

@@ -266,7 +266,7 @@ impl<'a> Round<'a> {
         let mut command = Command::new(me);
         let (job, topic) = (job_name(self.plan.job), &self.log.topic);
         let Plan { seed, records, .. } = self.plan;
-        let told = format!("{seed},{job},{records},{topic},{}", name(variant));
+        let told = format!("{seed},{job},{records},{topic},{}", name(&variant));
         command.args(arguments).env(TOLD, told);
         Ok(command)
     }

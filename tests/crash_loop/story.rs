@@ -15,8 +15,10 @@ use crate::topics::java_partition;
 const PARTITIONS: usize = 3;
 
 /// What a reader sees, and the ways to change it.
+#[derive(Clone)]
 pub(crate) struct Story {
     pub(crate) log: Log,
+    expected: Expected,
     pub(crate) entries: Vec<Entry>,
     /// What a second reader sees in the end.
     pub(crate) again: [Vec<Visible>; 3],
@@ -32,15 +34,16 @@ fn names(log: &Log) -> Names {
 impl Story {
     /// A job of a seed that commits now and then, restarts, and reads to the end.
     pub(crate) fn of(seed: u64, job: Job, told: bool) -> Self {
-        let log = Log::make(seed, job, "log", 3_000);
+        let log = Log::make(seed, job, "log", 1_200);
+        let expected = Expected::of(&log);
         let mut story = Self {
+            expected: expected.clone(),
             entries: Vec::new(),
             again: Default::default(),
             told,
             rng: Rng(seed ^ 0x570),
             log,
         };
-        let expected = Expected::of(&story.log);
         let (mut cut, end) = (expected.start(), expected.end());
         let mut ends = [(); 3].map(|()| vec![0; PARTITIONS]);
         let mut checkpoint = 0;
@@ -48,7 +51,7 @@ impl Story {
         while cut != end {
             let before = cut.clone();
             for (next, last) in cut.next.iter_mut().zip(&end.next) {
-                *next = (*next + story.rng.between(0, 150)).min(*last);
+                *next = (*next + story.rng.between(0, 60)).min(*last);
             }
             let whole = cut.next == end.next;
             cut.ended.fill(whole);
@@ -123,7 +126,7 @@ impl Story {
 
     /// The checker's verdict.
     pub(crate) fn judged(&self) -> Checker {
-        let expected = Expected::of(&self.log);
+        let expected = self.expected.clone();
         let mut checker = Checker::new(expected, names(&self.log), PARTITIONS, true);
         let mut at = Duration::ZERO;
         for entry in &self.entries {
@@ -161,15 +164,17 @@ impl Story {
         }
     }
 
-    /// The place of a progress record in the middle.
+    /// The place of a progress record in the second half that covers a late record.
     pub(crate) fn middle(&self) -> usize {
         let places = self.places(|entry| matches!(entry, Entry::Progress { .. }));
-        places[places.len() / 2]
+        let is_late = |entry: &Entry| matches!(entry, Entry::Output(r) if r.port == Port::Late);
+        let pairs = places[places.len() / 2..].windows(2);
+        let mut covers = pairs.filter(|pair| self.entries[pair[0]..pair[1]].iter().any(is_late));
+        covers.next().expect("late records come all along")[1]
     }
 
-    /// Changes that progress record.
-    pub(crate) fn alter(&mut self, change: impl Fn(&mut serde_json::Value)) {
-        let place = self.middle();
+    /// Changes the progress record there.
+    pub(crate) fn alter(&mut self, place: usize, change: impl Fn(&mut serde_json::Value)) {
         if let Entry::Progress { value, .. } = &mut self.entries[place] {
             let mut record = serde_json::from_slice(value).expect("a progress record");
             change(&mut record);
