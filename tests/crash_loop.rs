@@ -1,13 +1,15 @@
 //! The kill loop: a job is killed at any instant, and its outputs read as if nothing had happened.
 //!
 //! `scripts/crash-loop` runs it for as long as one likes, against the development broker or a real
-//! Kafka. A reader of committed records follows all along; the oracle, which shares no code with the
-//! engine, says what it may see at each cut that the job claims to have committed, and in the end.
+//! Kafka. A reader of committed records follows all along; the oracle, which shares no code with
+//! the engine, says what it may see at each cut that the job claims to have committed, and in the
+//! end.
 //!
 //! Caught here: a result that is lost, there twice, early, late or different; progress that goes
 //! back or does not say what the log says; a zombie that lives on, or writes; a job that does not
-//! come back, or comes back by another code than the contract has. `plant` shows for each check that
-//! it can fail, and a run without checkpoints that a kill is noticed.
+//! come back, or ends with another code than the contract has. `plant` shows for each check that it
+//! can fail, `model` the same for mistakes of a protocol, and a run without checkpoints that a kill
+//! is noticed at all.
 //!
 //! Without arguments, as part of `cargo test`, it does a little of each.
 
@@ -57,11 +59,13 @@ mod summary;
 mod visible;
 
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
 use arguments::{Arguments, BrokerKind};
 use clap::Parser;
 use proxy::Proxy;
 use round::Stage;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use summary::{About, Totals};
 use topics::Topics;
 
@@ -150,7 +154,12 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         topics: &topics,
         proxy: proxy.as_ref(),
         folder: folder.path().to_owned(),
+        interrupted: Arc::default(),
     };
+    for signal in [SIGINT, SIGTERM] {
+        let registered = signal_hook::flag::register(signal, Arc::clone(&stage.interrupted));
+        registered.map_err(|error| error.to_string())?;
+    }
     if arguments.keep {
         stage.folder = folder.keep();
         eprintln!(

@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     /// Run without a state dir: the loop has to find results that are there twice
     #[arg(long, conflicts_with_all = ["plant", "zombies", "rebuilds"])]
     pub(crate) at_least_once: bool,
-    /// Kill the harness's own model of a job, which needs no engine; all variants but exact are wrong
+    /// Kill a model of a job, which needs no engine; most variants are wrong
     #[arg(long, value_enum, conflicts_with = "at_least_once")]
     pub(crate) model: Option<Variant>,
     /// Only show that the checker fails on each planted error

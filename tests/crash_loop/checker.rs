@@ -4,7 +4,8 @@
 //!   there once; those of a key keep their order; offsets rise.
 //! - Progress records rise, and say of the log what the log says.
 //! - What became visible between two progress records is what the oracle has between their two
-//!   cuts, no more and no less. By induction each committed prefix is the oracle's answer to its cut.
+//!   cuts, no more and no less. By induction each committed prefix is the oracle's answer to its
+//!   cut.
 //! - In the end all is there, nothing is left over, and a second reading sees the same.
 //!
 //! A progress record tells the end offsets of the outputs, so what belongs to it is known exactly.

@@ -3,8 +3,8 @@
 //!
 //! One answer serves all cuts, because the door judges a record by its own partition's past alone:
 //! what a prefix says of a record the whole log says too, and once the horizon has reached the end
-//! of a window nothing enters there any more. [`Expected::slowly`] does not rely on it, and computes
-//! a prefix from scratch.
+//! of a window nothing enters there any more. [`Expected::slowly`] does not rely on it, and
+//! computes a prefix from scratch.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -145,9 +145,7 @@ fn follow(consumer: &BaseConsumer, topics: &Topics, into: &Mutex<Checker>, until
 fn is_loss(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
-        RDKafkaErrorCode::AutoOffsetReset
-            | RDKafkaErrorCode::OffsetOutOfRange
-            | RDKafkaErrorCode::UnknownTopic
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange
     )
 }
 

@@ -1,5 +1,5 @@
-//! The producer of the log: at an even rate, never far ahead of the loop, so that there is something
-//! to read whenever the job is killed.
+//! The producer of the log: at an even rate, never far ahead of the loop, so that there is
+//! something to read whenever the job is killed.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! A job that is none: the plainest exactly-once there is, for trying the loop without an engine.
 //!
 //! It knows its log by its seed, asks the oracle what is due at each cut, and writes that and its
-//! progress in one transaction. It is started, killed, fenced and finished as a job is. Its variants
-//! are broken on purpose, each as an engine could be, and the loop has to find them.
+//! progress in one transaction. It is started, killed, fenced and finished as a job is. Its
+//! variants are broken on purpose, each as an engine could be, and the loop has to find them.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,8 +29,8 @@ pub(crate) const TOLD: &str = "CRASH_LOOP_MODEL";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A commit that takes longer leaves a doubt: maybe it was asked for twice.
 const DOUBT: Duration = Duration::from_secs(1);
-/// After a connection broke, what was asked there is asked again so much later, give or take a fifth;
-/// so no commit within [`DOUBT`] was. The client tells nobody of a connection that broke.
+/// After a connection broke, what was asked there is asked again so much later, give or take a
+/// fifth; so no commit within [`DOUBT`] was. The client tells nobody of a connection that broke.
 const BACKOFF: &str = "1500";
 /// Records of a partition in one transaction.
 const MOST: i64 = 3_000;
@@ -39,6 +39,8 @@ const MOST: i64 = 3_000;
 pub(crate) enum Variant {
     /// Correct.
     Exact,
+    /// Correct, but its progress does not tell where its outputs end.
+    Silent,
     /// Progress is committed after the outputs.
     ProgressAfter,
     /// Progress is committed before the outputs.
@@ -356,7 +358,9 @@ impl Model {
         let about = (self.checkpoint + 1, self.generation, finished);
         let mut record = progress_record(&self.expected, &self.names, about, cut);
         // Those that this instance does not know have not moved.
-        record["outputs"] = outputs_record(&self.names, &self.producer.context().ends());
+        if self.variant != Variant::Silent {
+            record["outputs"] = outputs_record(&self.names, &self.producer.context().ends());
+        }
         let topic = format!("{}.progress", self.arguments.job_id);
         let value = record.to_string();
         let record = BaseRecord::<str, str>::to(&topic);

@@ -136,7 +136,10 @@ fn exchange_two_of_a_key(story: &mut Story) {
     let is = |entry: &Entry| matches!(entry, Entry::Output(r) if r.port == Port::Results);
     let places = story.places(is);
     let first = story.record(places[0]).clone();
-    let same = |place: &&usize| matches!(&story.entries[**place], Entry::Output(other) if other.key == first.key);
+    let same = |place: &&usize| match &story.entries[**place] {
+        Entry::Output(other) => other.key == first.key,
+        _ => false,
+    };
     let other = *places[1..].iter().find(same).expect("keys come again");
     let second = story.record(other).clone();
     story.record(places[0]).value = second.value;

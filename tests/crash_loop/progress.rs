@@ -1,4 +1,5 @@
-//! The progress record: what the job says it has committed, and what must hold from one to the next.
+//! The progress record: what the job says it has committed, and what must hold from one to the
+//! next.
 
 use serde_json::Value;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::arguments::{Arguments, Workers, name};
@@ -61,6 +62,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) topics: &'a Topics,
     pub(crate) proxy: Option<&'a Proxy>,
     pub(crate) folder: PathBuf,
+    /// A signal asks for an end, at which no job may be left behind.
+    pub(crate) interrupted: Arc<AtomicBool>,
 }
 
 /// What a round has found.
@@ -328,6 +331,9 @@ impl<'a> Round<'a> {
 
     /// Whether anything is wrong so far.
     pub(crate) fn look(&self) -> Outcome {
+        if self.stage.interrupted.load(SeqCst) {
+            return Err("interrupted by a signal".to_owned().into());
+        }
         if !self.follower.checker().problems.is_empty() {
             return Err(Failure::Found);
         }
