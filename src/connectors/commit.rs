@@ -25,8 +25,12 @@ pub(crate) trait Commit: Send + Sync {
     fn fence(&self) -> Result;
 
     /// What was written since the last commit becomes visible, and `record` with it. Nothing is
-    /// written meanwhile.
-    fn commit(&self, record: &[u8]) -> Result;
+    /// written meanwhile. Returns whether it may have been sent twice: then [`Commit::renew`] has
+    /// to be called before anything is written.
+    fn commit(&self, record: &[u8]) -> Result<bool>;
+
+    /// A late copy of the commit of `record` has no effect any more.
+    fn renew(&self, record: &[u8]) -> Result;
 
     /// The run is over.
     fn stop(&self);
@@ -83,7 +87,11 @@ impl Commit for Transactions {
         match *self {}
     }
 
-    fn commit(&self, _: &[u8]) -> Result {
+    fn commit(&self, _: &[u8]) -> Result<bool> {
+        match *self {}
+    }
+
+    fn renew(&self, _: &[u8]) -> Result {
         match *self {}
     }
 

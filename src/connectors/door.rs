@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::door_state::{DoorState, records_max};
 use super::judge::Judge;
-use super::pick::{Doing, Partition, Pick, behind, mark, pick};
+use super::pick::{Doing, Partition, Pick, behind, pick};
 use super::{Cut, Pace, Reader, Tuning};
 use crate::error::Result;
 use crate::event::{DeadReason, Decode, Record};
@@ -126,28 +126,8 @@ impl<T> Door<T> {
             return Ok(Work::Wait(None));
         }
         let room = complete.map(|next| next.number() + self.tuning.in_flight_max);
-        let stopping = self.control.is_stopping();
-        if stopping && self.may_go() {
-            self.state
-                .tally
-                .flush(self.metrics.worker(self.worker), &self.status);
-            return Ok(Work::Stop);
-        }
-        if room.is_some_and(|room| self.state.epoch.number() >= room) {
-            return Ok(Work::Wait(None)); // woken when an epoch is complete
-        }
-        if self.is_cut_wanted() {
-            self.pace.raise(self.id, self.state.epoch.next());
-            return Ok(self.cut(room));
-        }
-        if stopping {
-            return Ok(self.follow(room));
-        }
-        if self.pauses() {
-            return Ok(Work::Wait(Some(Duration::ZERO)));
-        }
-        if self.holds_for_silent() {
-            return Ok(Work::Wait(None)); // woken when the watermark is known
+        if let Some(other) = self.instead_of_reading(room) {
+            return Ok(other);
         }
         loop {
             if self.is_full() {
@@ -335,15 +315,6 @@ impl<T> Door<T> {
         Work::Wait(timers.into_iter().flatten().min())
     }
 
-    /// What it says at the end of the open epoch. A run that reads a log again says in the end what
-    /// was known there the first time.
-    fn mark(&self) -> Mark {
-        match self.state.reached {
-            Some(reached) => Mark::Reading(reached),
-            None => mark(&self.state.partitions, self.rules, self.tuning.ends),
-        }
-    }
-
     /// Ends the open epoch. Where others are further, it follows as far as there is room.
     fn cut(&mut self, room: Option<u64>) -> Work {
         self.notice_silence(now()); // also where there is always something to read
@@ -358,7 +329,8 @@ impl<T> Door<T> {
             state.passing.push_back((state.epoch, passed));
         }
         if let Some(checkpoints) = &self.checkpoints {
-            state.history.push(state.epoch, &state.partitions);
+            let ends = self.tuning.ends;
+            state.history.push(state.epoch, &state.partitions, ends);
             // Before it lets go of the epoch: whoever looks at a later one knows of it.
             checkpoints.cut(state.epoch, state.records == 0 && news.is_none());
         }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::Ends;
 use super::pick::{Doing, Partition};
 use crate::state::{Checkpoints, Note, PartitionFact, Stand};
 use crate::time::Epoch;
@@ -21,9 +22,9 @@ pub(super) struct History {
 
 impl History {
     /// Epoch `epoch` ends with `partitions`.
-    pub(super) fn push(&mut self, epoch: Epoch, partitions: &[Partition]) {
-        let facts = partitions.iter().map(fact).collect();
-        self.ends.push_back((epoch, facts));
+    pub(super) fn push(&mut self, epoch: Epoch, partitions: &[Partition], ends: Ends) {
+        let facts = partitions.iter().map(|partition| fact(partition, ends));
+        self.ends.push_back((epoch, facts.collect()));
     }
 
     /// The record at `offset` of `partition` left in the open epoch.
@@ -64,16 +65,16 @@ impl History {
     }
 }
 
-fn fact(partition: &Partition) -> PartitionFact {
+fn fact(partition: &Partition, ends: Ends) -> PartitionFact {
     PartitionFact {
         partition: partition.number,
         next: partition.next,
         clock: partition.clock,
         stand: match partition.doing {
             Doing::Joining => Stand::Joining,
-            Doing::Reading => Stand::Reading,
+            Doing::Ended if ends == Ends::ForGood => Stand::Ended,
+            Doing::Reading | Doing::Ended => Stand::Reading,
             Doing::Idle => Stand::Idle,
-            Doing::Ended => Stand::Ended,
         },
     }
 }

@@ -106,6 +106,26 @@ impl Held {
 }
 
 impl<L: ByEpoch> Epochs<L> {
+    /// `freezing`: its part in checkpoints, and what was known where it goes on.
+    fn new(
+        shared: Rc<Shared>,
+        logic: L,
+        held: Held,
+        freezing: Option<(Freezing, Progress)>,
+    ) -> Self {
+        let (freezing, now) = freezing.unzip();
+        Self {
+            shared,
+            logic,
+            open: BTreeMap::new(),
+            now: now.unwrap_or(Progress::START),
+            out: Vec::new(),
+            work: 0,
+            held,
+            freezing,
+        }
+    }
+
     fn stash(
         &mut self,
         epoch: Epoch,
@@ -258,11 +278,7 @@ where
     let held = Held::nothing(cx.metrics.holding(cx.worker, &running));
     cx.keeps_state(&running, shape);
     let mut logic = logic;
-    let mut start = Progress::START;
-    let freezing = Freezing::begin(cx, &running, &mut logic).map(|(freezing, progress)| {
-        start = progress;
-        freezing
-    });
+    let freezing = Freezing::begin(cx, &running, &mut logic);
     data.binary_frontier::<_, Builder<L::Out>, _, _, _, _>(
         progress,
         pact,
@@ -270,17 +286,7 @@ where
         name,
         move |_, info| {
             let activator = scope.activator_for(info.address);
-            let (open, out) = (BTreeMap::new(), Vec::new());
-            let mut epochs = Epochs {
-                shared,
-                logic,
-                open,
-                now: start,
-                out,
-                work: 0,
-                held,
-                freezing,
-            };
+            let mut epochs = Epochs::new(shared, logic, held, freezing);
             move |(data, data_frontier), (marks, marks_frontier), output| {
                 Running::set(&running);
                 let port = output.output_index();

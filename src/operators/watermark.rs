@@ -74,22 +74,19 @@ pub(crate) fn watermark<'scope>(
 ) -> StreamVec<'scope, Epoch, Progress> {
     let doors = cx.workers;
     let running = cx.operator("watermark");
-    let (checkpoints, first_worker) = (cx.checkpoints.clone(), cx.worker == 0);
+    let checkpoints = cx.checkpoints.clone();
+    let restored = checkpoints.as_ref().and_then(|all| all.progress(source));
+    // One worker tells for all: they know the same.
+    let checkpoints = checkpoints.filter(|_| cx.worker == 0);
     marks
         .broadcast()
         .unary_frontier::<Builder, _, _, _>(Pipeline, "watermark", |_, _| {
-            let restored = checkpoints.as_ref().and_then(|all| all.progress(source));
             // Told anew to operators behind it: they forget by it.
             let mut now = Progress::START;
             let mut known_now = restored.unwrap_or(now);
             let mut clock = SourceClock::new(doors, known_now.watermark);
             let mut open: BTreeMap<Epoch, _> = BTreeMap::new();
-            // One worker tells for all: they know the same.
-            let mut cut = checkpoints.filter(|_| first_worker).map(|checkpoints| Cut {
-                checkpoints,
-                source,
-                next: Epoch::FIRST,
-            });
+            let mut cut = checkpoints.map(|checkpoints| Cut::new(checkpoints, source));
             let mut last = EventTime::NEVER;
             let mut known = Epoch::FIRST;
             move |(input, frontier), output| {
@@ -119,14 +116,11 @@ pub(crate) fn watermark<'scope>(
                 if let Some(cut) = &mut cut {
                     cut.tell(frontier, open.keys().next().copied(), known_now);
                 }
-                if let Some(next) = frontier.frontier().first()
-                    && *next > known
-                {
-                    known = *next;
-                    learned(Known {
-                        next: known,
-                        horizon: known_now.horizon,
-                    });
+                let next = frontier.frontier().first().copied();
+                if let Some(next) = next.filter(|next| *next > known) {
+                    let horizon = known_now.horizon;
+                    learned(Known { next, horizon });
+                    known = next;
                 }
             }
         })
@@ -141,6 +135,14 @@ struct Cut {
 }
 
 impl Cut {
+    fn new(checkpoints: Arc<Checkpoints>, source: u16) -> Self {
+        Self {
+            checkpoints,
+            source,
+            next: Epoch::FIRST,
+        }
+    }
+
     /// `now` is known, and `first` the first epoch whose marks are not counted in it.
     fn tell(&mut self, frontier: &MutableAntichain<Epoch>, first: Option<Epoch>, now: Progress) {
         let Some((epoch, _)) = self.checkpoints.declared(self.next) else {

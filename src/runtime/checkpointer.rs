@@ -274,7 +274,11 @@ impl Checkpointer {
         let prepared = began.elapsed();
         if let Some(commit) = &self.commit {
             let record = ProgressRecord::of(&manifest, &named);
-            commit.commit(&record.to_bytes()?)?;
+            let record = record.to_bytes()?;
+            if commit.commit(&record)? {
+                self.store.check_newest()?;
+                commit.renew(&record)?;
+            }
         }
         debug!(
             "checkpoint {} of {} bytes: prepared after {prepared:?}, committed after {:?}",

@@ -4,6 +4,7 @@
 mod bind;
 mod build;
 mod checkpointer;
+mod lineage;
 mod memory;
 mod ownership;
 mod plan;

@@ -11,7 +11,8 @@ use super::recovery::CheckpointPlan;
 use super::settings::Instance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{now, time_of_day};
-use crate::state::disk::{self, Lock};
+use crate::state::disk::{self, Lock, RealDisk};
+use crate::state::durable;
 use crate::stream::Control;
 use crate::time::EventTime;
 
@@ -29,7 +30,7 @@ pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Option<Loc
     let about = |why: std::io::Error| {
         Error::operating(format!("state directory `{}`", plan.dir.display())).because(why)
     };
-    std::fs::create_dir_all(&plan.dir).map_err(about)?;
+    durable::make_folders(&RealDisk, &plan.dir).map_err(about)?;
     let who = format!("process {} since {}", std::process::id(), time_of_day());
     let began = now();
     loop {

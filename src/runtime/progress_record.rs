@@ -12,8 +12,9 @@ use crate::state::store::Named;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProgressRecord {
     pub(crate) format: u32,
-    /// The job's id.
+    /// The job's id, and the name of its description.
     pub(crate) job: String,
+    pub(crate) name: String,
     pub(crate) lineage: String,
     pub(crate) checkpoint: u64,
     pub(crate) generation: u64,
@@ -57,6 +58,7 @@ impl ProgressRecord {
         Self {
             format: FORMAT,
             job: manifest.job.clone(),
+            name: manifest.name.clone(),
             lineage: manifest.lineage.clone(),
             checkpoint: manifest.checkpoint,
             generation: manifest.generation,

@@ -8,19 +8,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::info;
-
 use super::Plan;
 use super::checkpointer::Checkpointer;
 use super::ownership;
 use super::progress_record::{ProgressRecord, SourceRecord};
-use super::recovery::Recovered;
+use super::recovery::{CheckpointPlan, Recovered};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::checkpoints::Continued;
 use crate::state::disk::{Disk, RealDisk};
 use crate::state::manifest::{FORMAT, Manifest};
+use crate::state::store::Store;
 use crate::time::EventTime;
 
 /// A run that reads a log again.
@@ -49,7 +48,9 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
     let commit = commit.ok_or_else(|| refuse("needs a Kafka sink, where progress is committed"))?;
     commit.prepare()?;
     let lock = ownership::own(own, &run.control)?;
-    committed(&**commit)?;
+    let generation = committed(&**commit)?.generation;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let store = Store::begin(&disk, &own.dir, generation, plan.workers)?;
     commit.fence()?;
     // Whoever was shut out may have committed meanwhile.
     let record = committed(&**commit)?;
@@ -70,25 +71,11 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
         control: Arc::clone(&run.control),
         ..seen
     };
-    info!(
-        "reading the log again, up to checkpoint {}",
-        record.checkpoint
-    );
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let found = Recovered {
         plan: again.checkpoint.clone().expect("it has a state directory"),
-        disk,
         lock,
-        generation: record.generation,
-        manifest: Some(Manifest {
-            format: FORMAT,
-            job: own.job.clone(),
-            name: own.name.clone(),
-            operators: own.operators.clone(),
-            lineage: record.lineage.clone(),
-            checkpoint: record.checkpoint,
-            ..Manifest::default()
-        }),
+        store,
+        manifest: Some(beginning(own, &record)),
         continued,
     };
     at_once(&again.sources, |source| source.prepare())?;
@@ -109,6 +96,19 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
         ));
     }
     settle(checkpointer, commit, &record)
+}
+
+/// No state yet, in the lineage of `record`.
+fn beginning(own: &CheckpointPlan, record: &ProgressRecord) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        job: own.job.clone(),
+        name: own.name.clone(),
+        lineage: record.lineage.clone(),
+        operators: own.operators.clone(),
+        checkpoint: record.checkpoint,
+        ..Manifest::default()
+    }
 }
 
 fn committed(commit: &dyn Commit) -> Result<ProgressRecord> {

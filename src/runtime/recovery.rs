@@ -3,9 +3,10 @@
 //! ```text
 //! STEP 1  lock     the state directory: a second process there ends before it does any harm
 //! STEP 2  look     what was committed last, and whether it and the directory are of one lineage
-//! STEP 3  fence    every other instance is shut out; then look again, for one may have committed
+//! STEP 3  fence    a generation of its own; every other instance is shut out; then look again, for
+//!                  one may have committed
 //! STEP 4  load     the one manifest that was committed, and its logs
-//! STEP 5  resume   sources at its offsets, in a generation of its own
+//! STEP 5  resume   sources at its offsets
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use super::Plan;
 use super::checkpointer::{Checkpointer, Parts, State};
+use super::lineage::{check, committed, look};
 use super::ownership;
-use super::progress_record::ProgressRecord;
 use super::settings::{Guarantee, Instance, Settings};
 use super::worker::{Run, panicked};
 use crate::connectors::{Commit, PartitionCut, Sink, Source, SourceCut, Transactions};
@@ -109,9 +110,9 @@ pub(super) fn check_ports(
 /// What was found, before anything is prepared.
 pub(super) struct Recovered {
     pub(super) plan: CheckpointPlan,
-    pub(super) disk: Arc<dyn Disk>,
     pub(super) lock: Option<Lock>,
-    pub(super) generation: u64,
+    /// A generation of its own.
+    pub(super) store: Store,
     /// `None`: the job starts afresh.
     pub(super) manifest: Option<Manifest>,
     pub(super) continued: Continued,
@@ -139,17 +140,20 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
     }
     let lock = ownership::own(&own, &run.control)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let generation = match &own.commit {
+        Some(commit) => look(&*disk, &own, &**commit)?,
+        None => 0,
+    };
+    // Before others are shut out: whoever of them wakes up later finds it, and lets this one be.
+    let store = Store::begin(&disk, &own.dir, generation, plan.workers)?;
     if let Some(commit) = &own.commit {
-        look(&*disk, &own, &**commit)?;
         commit.fence()?;
     }
     crash_point("state looked for");
     let manifest = committed(&*disk, &own)?;
     let mut continued = Continued::default();
-    let mut generation = 0;
     if let Some(manifest) = &manifest {
         check(manifest, &own)?;
-        generation = manifest.generation;
         let restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
         continued.state = Some(restored);
         resume(&plan.sources, &plan.source_names, manifest, &mut continued)?;
@@ -157,150 +161,11 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
     crash_point("state loaded");
     Ok(Some(Recovered {
         plan: own,
-        disk,
         lock,
-        generation,
+        store,
         manifest,
         continued,
     }))
-}
-
-/// Whether the directory and what was committed are of one lineage. What was committed may still be
-/// on its way to readers, so which manifest it is is not asked before others are shut out.
-///
-/// # Errors
-/// They are not; or one of them is not there.
-fn look(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result {
-    let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
-    let (place, dir) = (commit.describe(), own.dir.display());
-    let mut kept = None;
-    for name in store::manifests(disk, &own.dir)? {
-        let (manifest, _) = store::read_manifest(disk, &own.dir, &name)?;
-        kept = Some(manifest);
-    }
-    let record = commit.last()?;
-    let record = record
-        .map(|record| ProgressRecord::read(&record, &place))
-        .transpose()?;
-    match (kept, record) {
-        // Nothing was ever committed: a manifest can only be that of a first start that failed.
-        (Some(kept), None) if kept.checkpoint > 0 => refuse(format!(
-            "state directory `{dir}` has checkpoint {} of job `{}`, and {place} has no progress: \
-             it is another cluster, or the topic was deleted; to start afresh empty the directory",
-            kept.checkpoint, kept.job
-        )),
-        (None, Some(record)) if !store::generations(disk, &own.dir)?.is_empty() => {
-            let name = own.dir.join(&record.manifest);
-            refuse(format!(
-                "manifest `{}` is missing; start with --rebuild, which reads the log again",
-                name.display()
-            ))
-        }
-        (None, Some(record)) => refuse(format!(
-            "state directory `{dir}` is empty, and {place} says that job `{}` has committed \
-             checkpoint {}; give its own --state-dir, or start with --rebuild, which reads the log \
-             again and repeats nothing",
-            record.job, record.checkpoint
-        )),
-        (Some(kept), Some(record)) if kept.lineage != record.lineage => refuse(format!(
-            "state directory `{dir}` is of another run than {place}: job `{}` there, job `{}` here; \
-             give its own --state-dir, or start with --rebuild, which reads the log again",
-            record.job, kept.job
-        )),
-        (_, None) | (Some(_), Some(_)) => Ok(()),
-    }
-}
-
-/// The manifest that was committed last; `None`: there is none.
-///
-/// # Errors
-/// It is missing or damaged, and what to do.
-fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<Manifest>> {
-    let Some(commit) = &own.commit else {
-        let there = store::manifests(disk, &own.dir)?;
-        let newest = there.last();
-        let newest = newest.map(|newest| store::read_manifest(disk, &own.dir, newest));
-        return Ok(newest.transpose()?.map(|(manifest, _)| manifest));
-    };
-    let place = commit.describe();
-    let Some(record) = commit.last()? else {
-        return Ok(None);
-    };
-    let record = ProgressRecord::read(&record, &place)?;
-    let read = store::read_manifest(disk, &own.dir, &record.manifest);
-    let (manifest, crc) = match read {
-        Ok(read) => read,
-        // Whoever has shut this process out may have deleted it since.
-        Err(missing) => {
-            let again = commit
-                .last()?
-                .map(|again| ProgressRecord::read(&again, &place));
-            return Err(match again.transpose()? {
-                Some(again) if again.checkpoint > record.checkpoint => {
-                    let what = format!("another instance has taken over job `{}`", own.job);
-                    Error::new(ErrorKind::Owned, what)
-                }
-                _ => missing,
-            });
-        }
-    };
-    if format!("{crc:08x}") != record.crc {
-        let (name, dir) = (&record.manifest, own.dir.display());
-        let what = format!(
-            "manifest `{name}` in `{dir}` is not the one that {place} names: start with --rebuild, \
-             which reads the log again"
-        );
-        return Err(Error::new(ErrorKind::State, what));
-    }
-    Ok(Some(manifest))
-}
-
-/// Whether `manifest` is of this job, and may be continued.
-fn check(manifest: &Manifest, own: &CheckpointPlan) -> Result {
-    let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
-    let dir = own.dir.display();
-    if manifest.job != own.job {
-        let (theirs, ours) = (&manifest.job, &own.job);
-        return refuse(format!(
-            "state directory `{dir}` is of job `{theirs}`, and this is `{ours}`; give each job a \
-             --state-dir of its own"
-        ));
-    }
-    if manifest.finished {
-        let number = manifest.checkpoint;
-        return refuse(format!(
-            "job `{}` is finished: checkpoint {number} in `{dir}` was its last; to run it again \
-             give it another --job-id and an empty --state-dir",
-            own.job
-        ));
-    }
-    for kept in &manifest.operators {
-        let now = own.operators.iter().find(|now| now.name == kept.name);
-        let Some(now) = now else {
-            return refuse(format!(
-                "the state in `{dir}` has operator `{}` ({}), which the job has no more; start \
-                 with --rebuild, which reads the log again",
-                kept.name, kept.shape
-            ));
-        };
-        if now.shape != kept.shape {
-            return refuse(format!(
-                "operator `{}` was `{}` when its state was saved in `{dir}`, and is `{}` now; \
-                 start with --rebuild, which reads the log again",
-                kept.name, kept.shape, now.shape
-            ));
-        }
-    }
-    for now in &own.operators {
-        if !manifest.operators.iter().any(|kept| kept.name == now.name) {
-            return refuse(format!(
-                "operator `{}` ({}) has no state in `{dir}`: it is new; start with --rebuild, \
-                 which reads the log again",
-                now.name, now.shape
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Sources go on where the checkpoint left them.
@@ -331,8 +196,8 @@ fn resume(
 }
 
 impl Recovered {
-    /// Step 5, when sources and sinks are prepared: a generation of its own, and for a job that
-    /// starts afresh its checkpoint 0, before anything is read.
+    /// Step 5, when sources and sinks are prepared: for a job that starts afresh its checkpoint 0,
+    /// before anything is read.
     ///
     /// # Errors
     /// The checkpoint cannot be made.
@@ -357,7 +222,7 @@ impl Recovered {
                 .flat_map(|source| &mut source.partitions);
             partitions.for_each(|partition| partition.end = None);
         }
-        let mut store = Store::begin(&self.disk, &self.plan.dir, self.generation, plan.workers)?;
+        let mut store = self.store;
         store.continue_with(manifest.logs.clone());
         let checkpoints = Arc::new(Checkpoints::new(tell, holds, self.continued));
         let mut checkpointer = Checkpointer {
@@ -452,3 +317,6 @@ impl Checkpointing {
         Ok(checkpointer)
     }
 }
+
+#[cfg(test)]
+mod tests;

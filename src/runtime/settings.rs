@@ -273,8 +273,8 @@ impl Settings {
         self
     }
 
-    /// Checkpoints live in this directory, which is made if it is not there: a run goes on where the
-    /// last one on it stopped or was killed. Without it every run starts anew.
+    /// Checkpoints live in this directory, which is made if it is not there: a run goes on where
+    /// the last one on it stopped or was killed. Without it every run starts anew.
     ///
     /// One process uses a directory at a time. With Kafka sinks a checkpoint is committed together
     /// with the results up to it, which needs a [`Settings::job_id`] of the job's own.

@@ -86,7 +86,12 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
         .as_ref()
         .map(|all| Arc::clone(&all.checkpoints));
     let outcome = execute(plan, run, checkpoints);
-    let ended = checkpointing.map_or(Ok(()), |all| all.end(run.control.is_faulty()).map(|_| ()));
+    let ended = checkpointing
+        .map(|all| all.end(run.control.is_faulty()))
+        .transpose();
+    // Kafka says the same of a transaction that it gave up because it took too long.
+    let alone = matches!(&ended, Ok(Some(own)) if own.store.check_newest().is_ok());
+    let ended = ended.map(|_| ());
     let outcome = outcome
         .and(ended)
         .and_then(|()| check_dead_share(limit, &Summary::of(&run.metrics), &run.board));
@@ -100,6 +105,11 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
         }
     }
     match fault {
+        Some(fault) if !stopped && alone && fault.kind() == ErrorKind::Owned => {
+            let what = "Kafka gave up a transaction that took longer than transaction.timeout.ms, \
+                        or another instance has taken over; a restart goes on";
+            Err(Error::operating(what).because(fault))
+        }
         Some(fault) if !stopped => Err(fault),
         _ if stopped => {
             let why = "interrupted: the input was not read to its end";

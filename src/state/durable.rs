@@ -42,6 +42,38 @@ pub(crate) fn new_folder(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.sync_folder(parent(path))
 }
 
+/// Makes a folder and those above it, as far as they are not there. When this returns, its name is
+/// on the disk, also if it was there before.
+pub(crate) fn make_folders(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let above = parent(path);
+    match disk.create_folder(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound && above != path => {
+            make_folders(disk, above)?;
+            new_folder(disk, path)
+        }
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => name_for_certain(disk, path),
+        made => {
+            made?;
+            name_for_certain(disk, above)?;
+            disk.sync_folder(above)
+        }
+    }
+}
+
+/// Syncs the name of a folder that was there: whoever made it may have been killed before that.
+fn name_for_certain(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.sync_folder(parent(path)) {
+        // In a folder that may not be read it was made by somebody else, long ago.
+        Err(why) if why.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
+/// What the file will be called whose name this is while it is written.
+pub(crate) fn is_to_become(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)
+}
+
 /// Where a file for `path` is written.
 fn meanwhile(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
@@ -159,6 +191,15 @@ mod tests {
         },
     };
 
+    const FOLDERS: Promise = Promise {
+        disk: without,
+        act: |disk| make_folders(disk, Path::new("/state/of/job")),
+        holds: |found, done| match found.list(Path::new("/state/of/job")) {
+            Ok(names) => names.is_empty(),
+            Err(error) => !done && error.kind() == ErrorKind::NotFound,
+        },
+    };
+
     impl Promise {
         /// How often it is broken if the power fails before each operation and after the last, by
         /// all seeds.
@@ -199,6 +240,7 @@ mod tests {
     #[test]
     fn a_folder_that_was_made_stays() {
         assert_eq!(NEW_FOLDER.broken(None), 0);
+        assert_eq!(FOLDERS.broken(None), 0);
     }
 
     #[test]
@@ -208,6 +250,7 @@ mod tests {
             assert!(write.broken(Some(Sync::Folders)) > 0);
         }
         assert!(NEW_FOLDER.broken(Some(Sync::Folders)) > 0);
+        assert!(FOLDERS.broken(Some(Sync::Folders)) > 0);
     }
 
     #[test]
@@ -287,6 +330,31 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_made_again_after_a_kill_or_a_power_loss_at_any_moment() {
+        for operations in 0..10 {
+            let disk = (FOLDERS.disk)();
+            disk.power_off_after(operations);
+            let _died = (FOLDERS.act)(&disk);
+            (0..SEEDS).for_each(|seed| FOLDERS.is_done_again(&disk.crash(seed)));
+            disk.fail_no_more();
+            FOLDERS.is_done_again(&disk);
+        }
+    }
+
+    #[test]
+    fn real_folders_are_made_once_and_found_later() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("of/job");
+        for _ in 0..2 {
+            make_folders(&RealDisk, &folder).unwrap();
+            assert!(folder.is_dir());
+        }
+        let in_file = root.path().join("file");
+        std::fs::write(&in_file, "").unwrap();
+        assert!(make_folders(&RealDisk, &in_file.join("job")).is_err());
+    }
+
+    #[test]
     fn a_real_disk_has_the_file_and_nothing_beside_it() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("new");
@@ -302,6 +370,8 @@ mod tests {
     fn a_leftover_is_known_by_its_name() {
         let hidden = meanwhile(Path::new("state/manifest")).unwrap();
         assert_eq!(hidden, Path::new("state/.manifest.tmp"));
+        assert_eq!(is_to_become(".manifest.tmp"), Some("manifest"));
+        assert_eq!(is_to_become("manifest"), None);
         assert_eq!(parent(Path::new("manifest")), Path::new("."));
     }
 }

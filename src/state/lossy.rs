@@ -31,6 +31,9 @@ struct State {
     operations: u64,
     planned: Vec<Planned>,
     left_out: Vec<Sync>,
+    syncs: u64,
+    /// The one sync with this number is left out, too.
+    left_out_nth: Option<u64>,
 }
 
 /// How an operation fails.
@@ -95,6 +98,11 @@ impl LossyDisk {
         self.state().operations
     }
 
+    /// How many syncs there were, those included that were left out.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
     /// After `some` more operations one fails: the first that can fail so.
     ///
     /// An append that fails has appended half; a sync that fails has synced nothing, and the file
@@ -139,13 +147,22 @@ impl LossyDisk {
         self.state().left_out.push(sync);
     }
 
+    /// As [`Self::leave_out`], but only the sync that comes after `some` others.
+    pub(crate) fn leave_out_one(&self, some: u64) {
+        let mut state = self.state();
+        state.left_out_nth = Some(state.syncs + some);
+    }
+
     /// Flips `bits` in the byte at `at`, also of what was synced.
     pub(crate) fn flip(&self, path: &Path, at: usize, bits: u8) -> io::Result<()> {
         self.state().tree.flip(path, at, bits)
     }
 
     fn is_left_out(&self, sync: Sync) -> bool {
-        self.state().left_out.contains(&sync)
+        let mut state = self.state();
+        let now = state.syncs;
+        state.syncs += 1;
+        state.left_out.contains(&sync) || state.left_out_nth == Some(now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

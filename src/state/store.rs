@@ -7,21 +7,25 @@
 //! DIR/gen=00000003/checkpoint-0000000041.json
 //! ```
 //! A process writes into a generation of its own only, and deletes what no committed manifest
-//! names, in its own generation and in older ones.
+//! names, in its own generation and in older ones. A manifest is there after all that it names, and
+//! goes before: so each one that is found is whole, whenever the power failed.
+
+mod found;
+mod names;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use super::disk::{Disk, DiskFile};
 use super::durable;
-use super::frame::{self, Frames};
+use super::frame;
 use super::manifest::{LogPart, Manifest};
-use super::restored::Restored;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::crash_point;
+pub(crate) use found::{generations, manifests, newest, read_logs, read_manifest};
+use names::{folder_of, is_ours, log_name, manifest_name, place_of};
 
 /// A manifest's name below the state directory, and its checksum: what a commit names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub(crate) struct Store {
     before: Vec<LogPart>,
     /// Of each worker, once it has saved something.
     logs: Vec<Option<Log>>,
+    /// The names of all logs are on the disk.
+    named: bool,
 }
 
 impl Store {
@@ -72,6 +78,7 @@ impl Store {
             generation,
             before: Vec::new(),
             logs: (0..workers).map(|_| None).collect(),
+            named: true,
         })
     }
 
@@ -91,20 +98,20 @@ impl Store {
     /// # Errors
     /// Names the log.
     pub(crate) fn append(&mut self, worker: usize, checkpoint: u64, parcel: &[u8]) -> Result {
-        let path = format!(
-            "{}/worker={worker:03}.{checkpoint:010}.log",
-            folder_of(self.generation)
-        );
+        let path = log_name(self.generation, worker, checkpoint);
         let about = |why| broken(&self.dir.join(&path), why);
         let log = match &mut self.logs[worker] {
             Some(log) => log,
-            none => none.insert(Log {
-                file: self.disk.create(&self.dir.join(&path)).map_err(about)?,
-                path: path.clone(),
-                len: 0,
-                crc: 0,
-                synced: false,
-            }),
+            none => {
+                self.named = false;
+                none.insert(Log {
+                    file: self.disk.create(&self.dir.join(&path)).map_err(about)?,
+                    path: path.clone(),
+                    len: 0,
+                    crc: 0,
+                    synced: false,
+                })
+            }
         };
         let mut framed = Vec::with_capacity(parcel.len() + 16);
         frame::write_frame(parcel, &mut framed)?;
@@ -152,9 +159,12 @@ impl Store {
             log.synced = true;
         }
         crash_point("logs synced");
-        self.disk
-            .sync_folder(&folder)
-            .map_err(|why| broken(&folder, why))?;
+        if !self.named {
+            // Now, though the manifest's name is synced in the same folder: it may not be there
+            // before theirs.
+            sync_folder(&*self.disk, &folder)?;
+            self.named = true;
+        }
         let own = self.logs.iter().flatten().map(|log| LogPart {
             path: log.path.clone(),
             len: log.len,
@@ -183,143 +193,82 @@ impl Store {
         let mut keep: BTreeSet<&str> = committed.logs.iter().map(|log| &*log.path).collect();
         keep.insert(&manifest);
         keep.extend(self.logs.iter().flatten().map(|log| &*log.path));
-        for generation in generations(&*self.disk, &self.dir)? {
-            if generation <= self.generation {
-                self.clean_folder(generation, &keep)?;
+        let mut there = generations(&*self.disk, &self.dir)?;
+        there.retain(|generation| *generation <= self.generation);
+        let folders: Vec<_> = there.into_iter().map(folder_of).collect();
+        let mut others = Vec::new();
+        for folder in &folders {
+            for path in self.not_kept(folder, &keep)? {
+                if place_of(&path).is_none() {
+                    others.push(path);
+                    continue;
+                }
+                self.remove(&path)?;
             }
         }
-        Ok(())
+        if !others.is_empty() {
+            // No power loss brings a manifest back whose logs are gone.
+            let synced = folders.iter().map(|name| self.dir.join(name));
+            for folder in synced.chain([self.dir.clone()]) {
+                let synced = unless_gone(self.disk.sync_folder(&folder));
+                synced.map_err(|why| broken(&folder, why))?;
+            }
+        }
+        others.iter().try_for_each(|path| self.remove(path))?;
+        self.remove_empty(&folders)
     }
 
-    fn clean_folder(&self, generation: u64, keep: &BTreeSet<&str>) -> Result {
-        let name = folder_of(generation);
-        let folder = self.dir.join(&name);
-        let about = |why| broken(&folder, why);
-        let mut left = 0;
-        for file in self.disk.list(&folder).map_err(about)? {
-            if keep.contains(&*format!("{name}/{file}")) {
-                left += 1;
-            } else {
-                self.disk.remove_file(&folder.join(&file)).map_err(about)?;
-            }
-        }
-        if left == 0 && generation < self.generation {
-            self.disk.remove_folder(&folder).map_err(about)?;
+    /// What is to go of a folder. What is not known there is somebody else's, and stays.
+    fn not_kept(&self, folder: &str, keep: &BTreeSet<&str>) -> Result<Vec<String>> {
+        let path = self.dir.join(folder);
+        let names = unless_gone(self.disk.list(&path)).map_err(|why| broken(&path, why))?;
+        let paths = names.iter().map(|file| format!("{folder}/{file}"));
+        let gone = |path: &String| is_ours(path) && !keep.contains(&**path);
+        Ok(paths.filter(gone).collect())
+    }
+
+    fn remove(&self, path: &str) -> Result {
+        let path = self.dir.join(path);
+        let removed = unless_gone(self.disk.remove_file(&path));
+        removed.map_err(|why| broken(&path, why))
+    }
+
+    /// Removes those of `folders` that are empty, but for that of its own generation.
+    fn remove_empty(&self, folders: &[String]) -> Result {
+        let own = folder_of(self.generation);
+        for name in folders.iter().filter(|name| **name != own) {
+            let folder = self.dir.join(name);
+            let remove = |disk: &dyn Disk| {
+                if disk.list(&folder)?.is_empty() {
+                    disk.remove_folder(&folder)?;
+                }
+                Ok(())
+            };
+            unless_gone(remove(&*self.disk)).map_err(|why| broken(&folder, why))?;
         }
         Ok(())
     }
 }
 
-fn folder_of(generation: u64) -> String {
-    format!("gen={generation:08}")
-}
-
-pub(crate) fn manifest_name(generation: u64, checkpoint: u64) -> String {
-    format!("{}/checkpoint-{checkpoint:010}.json", folder_of(generation))
+/// Whoever has taken over the job cleans up, too.
+fn unless_gone<T: Default>(done: io::Result<T>) -> io::Result<T> {
+    match done {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        done => done,
+    }
 }
 
 fn broken(path: &Path, why: io::Error) -> Error {
     Error::operating(format!("state: `{}`", path.display())).because(why)
 }
 
-/// Generations in `dir`, in order. A directory that is not there has none.
-pub(crate) fn generations(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
-    let names = match disk.list(dir) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        names => names.map_err(|why| broken(dir, why))?,
-    };
-    let numbers = names
-        .iter()
-        .filter_map(|name| name.strip_prefix("gen=")?.parse().ok());
-    let mut numbers: Vec<u64> = numbers.collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<String>> {
+    disk.list(folder).map_err(|why| broken(folder, why))
 }
 
-/// Names of all manifests in `dir`, the newest last.
-pub(crate) fn manifests(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for generation in generations(disk, dir)? {
-        let name = folder_of(generation);
-        let folder = dir.join(&name);
-        let files = disk.list(&folder).map_err(|why| broken(&folder, why))?;
-        let manifests = files.into_iter().filter(|file| {
-            let path = Path::new(file);
-            file.starts_with("checkpoint-") && path.extension().is_some_and(|it| it == "json")
-        });
-        found.extend(manifests.map(|file| format!("{name}/{file}")));
-    }
-    Ok(found)
+fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result {
+    disk.sync_folder(folder).map_err(|why| broken(folder, why))
 }
 
-/// Reads the manifest `name`.
-///
-/// # Errors
-/// It is missing or damaged, and what to do.
-pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(Manifest, u32)> {
-    let path = dir.join(name);
-    let bytes = disk.read(&path).map_err(|why| match why.kind() {
-        io::ErrorKind::NotFound => Error::new(
-            ErrorKind::State,
-            format!(
-                "manifest `{}` is missing; start with --rebuild, which reads the log again",
-                path.display()
-            ),
-        ),
-        _ => broken(&path, why),
-    })?;
-    Manifest::read(&bytes, &path.display().to_string())
-}
-
-/// Reads the logs of a manifest, several at a time, and checks them.
-///
-/// # Errors
-/// Names the log that is missing, too short or damaged, and what to do.
-pub(crate) fn read_logs(disk: &Arc<dyn Disk>, dir: &Path, logs: &[LogPart]) -> Result<Restored> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut restored = Restored::default();
-    for some in logs.chunks(threads) {
-        let read: Vec<_> = thread::scope(|scope| {
-            let reads: Vec<_> = some
-                .iter()
-                .map(|log| scope.spawn(|| read_log(&**disk, dir, log)))
-                .collect();
-            reads.into_iter().map(|read| read.join()).collect()
-        });
-        for log in read {
-            let panicked = |_| Error::operating("reading the state panicked");
-            let (bytes, parcels) = log.map_err(panicked)??;
-            restored.add(bytes, parcels)?;
-        }
-    }
-    Ok(restored)
-}
-
-type Parcels = Vec<std::ops::Range<usize>>;
-
-fn read_log(disk: &dyn Disk, dir: &Path, log: &LogPart) -> Result<(Vec<u8>, Parcels)> {
-    let path = dir.join(&log.path);
-    let refuse = |what: String| {
-        let place = path.display();
-        let what = format!("log `{place}` {what}; start with --rebuild, which reads the log again");
-        Error::new(ErrorKind::State, what)
-    };
-    let bytes = disk
-        .read_prefix(&path, log.len)
-        .map_err(|why| match why.kind() {
-            io::ErrorKind::NotFound => refuse("is missing".to_owned()),
-            io::ErrorKind::UnexpectedEof => refuse(format!("has fewer than {} bytes", log.len)),
-            _ => broken(&path, why),
-        })?;
-    let mut parcels = Vec::new();
-    let begin = bytes.as_ptr().addr();
-    for frame in Frames::new(&bytes) {
-        let frame = frame.map_err(|why| refuse(format!("is damaged: {why}")))?;
-        let start = frame.as_ptr().addr() - begin;
-        parcels.push(start..start + frame.len());
-    }
-    if crc32c::crc32c(&bytes) != log.crc {
-        return Err(refuse("is another than the manifest names".to_owned()));
-    }
-    Ok((bytes, parcels))
-}
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Door, Work};
 use crate::connectors::Found;
-use crate::connectors::pick::{Doing, Partition};
+use crate::connectors::pick::{Doing, Partition, mark};
 use crate::state::{Checkpoints, Stand};
 use crate::time::EventTime;
 use crate::time::watermark::Mark;
@@ -22,6 +22,7 @@ impl<T> Door<T> {
             None if first && !continues => Doing::Reading,
             None | Some(Stand::Joining) => Doing::Joining,
             Some(Stand::Idle) => Doing::Idle,
+            Some(Stand::Ended) if !self.live => Doing::Ended,
             Some(Stand::Reading | Stand::Ended) => Doing::Reading,
         };
         let mut partition = Partition::new(found, doing, clock);
@@ -100,5 +101,44 @@ impl<T> Door<T> {
     pub(super) fn is_cut_wanted(&self) -> bool {
         let wanted = |checkpoints: &Arc<Checkpoints>| checkpoints.is_wanted();
         self.checkpoints.as_ref().is_some_and(wanted)
+    }
+
+    /// What it says at the end of the open epoch. A run that reads a log again says in the end what
+    /// was known there the first time.
+    pub(super) fn mark(&self) -> Mark {
+        match self.state.reached {
+            Some(reached) => Mark::Reading(reached),
+            None => mark(&self.state.partitions, self.rules, self.tuning.ends),
+        }
+    }
+
+    /// Lets go of everything where it stands.
+    pub(super) fn stop(&mut self) -> Work {
+        let counts = self.metrics.worker(self.worker);
+        self.state.tally.flush(counts, &self.status);
+        Work::Stop
+    }
+
+    /// What is to be done before anything is read.
+    pub(super) fn instead_of_reading(&mut self, room: Option<u64>) -> Option<Work> {
+        let stopping = self.control.is_stopping();
+        if stopping && self.may_go() {
+            return Some(self.stop());
+        }
+        if room.is_some_and(|room| self.state.epoch.number() >= room) {
+            return Some(Work::Wait(None)); // woken when an epoch is complete
+        }
+        if self.is_cut_wanted() {
+            self.pace.raise(self.id, self.state.epoch.next());
+            return Some(self.cut(room));
+        }
+        if stopping {
+            return Some(self.follow(room));
+        }
+        if self.pauses() {
+            return Some(Work::Wait(Some(Duration::ZERO)));
+        }
+        // Woken when the watermark is known.
+        self.holds_for_silent().then_some(Work::Wait(None))
     }
 }

@@ -20,6 +20,7 @@ mod lines;
 mod pack;
 mod sink;
 mod source;
+mod which;
 
 pub(crate) use lines::{Filled, Lines};
 use pack::Packing;

@@ -2,14 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::which::{check_same, files_in, identity};
 use super::{Filled, Lines, Packing};
 use crate::connectors::{Fetched, Found, PartitionCut, Reader, Share, Source, SourceCut};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::{Origin, RECORD_BYTES_MAX, Record};
 
 /// What a buffer of a partition has when there is room for it: enough to hide the system call.
@@ -94,20 +94,22 @@ impl Source for FileSource {
     }
 
     fn resume(&self, cut: &SourceCut) -> Result {
-        let resumed = self.resumed.set(cut.clone());
-        resumed.map_err(|_| Error::usage("a source is resumed once"))
+        let twice = |_| Error::usage("a source is resumed once");
+        self.resumed.set(cut.clone()).map_err(twice)
     }
 
     fn cut(&self) -> Result<Option<SourceCut>> {
         let files = self.files();
-        let cut = |partition| PartitionCut {
+        let cut = |(partition, _)| PartitionCut {
             partition,
             next: self.start(partition),
             end: None,
         };
+        let partitions = (0..).zip(files.iter()).map(cut).collect();
+        let identity = identity(&files)?;
         Ok(Some(SourceCut {
-            identity: identity(&files)?,
-            partitions: (0..).zip(files.iter()).map(|(nth, _)| cut(nth)).collect(),
+            identity,
+            partitions,
         }))
     }
 
@@ -157,68 +159,6 @@ impl Source for FileSource {
     }
 }
 
-/// What tells these files from others, or from what they become: a line each.
-fn identity(files: &[PathBuf]) -> Result<String> {
-    let mut all = String::new();
-    for file in files {
-        let found = fs::metadata(file).map_err(|cause| cannot_read(file, cause))?;
-        let (bytes, changed) = (found.len(), found.mtime());
-        let (path, nanos) = (file.display(), found.mtime_nsec());
-        let line = format!("{path}: {bytes} bytes, changed {changed}.{nanos:09}\n");
-        all.push_str(&line);
-    }
-    Ok(all)
-}
-
-/// # Errors
-/// Names the first file that is another than it was.
-fn check_same(was: &str, is: &str) -> Result {
-    let both = was.lines().map(Some).chain(std::iter::repeat(None));
-    let both = both.zip(is.lines().map(Some).chain(std::iter::repeat(None)));
-    let differs = both
-        .take_while(|(was, is)| was.is_some() || is.is_some())
-        .find(|(was, is)| was != is);
-    let Some((was, is)) = differs else {
-        return Ok(());
-    };
-    let (was, is) = (was.unwrap_or("no file"), is.unwrap_or("no file"));
-    let what = format!(
-        "a file that was read has changed: was `{was}`, is `{is}`; start with an empty --state-dir"
-    );
-    Err(Error::new(ErrorKind::State, what))
-}
-
-/// The files in `folder` that are partitions, in byte order of their names.
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let about = |cause| cannot_read(folder, cause);
-    for entry in fs::read_dir(folder).map_err(about)? {
-        let path = entry.map_err(about)?.path();
-        let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
-        if !is_partition(name) {
-            tracing::warn!(
-                "file `{}` skipped: neither *.jsonl nor *.ndjson",
-                path.display()
-            );
-        } else if path.is_dir() {
-            tracing::warn!(
-                "folder `{}` skipped: subfolders are not read",
-                path.display()
-            );
-        } else {
-            files.push(path);
-        }
-    }
-    if files.is_empty() {
-        let folder = folder.display();
-        return Err(Error::operating(format!(
-            "folder `{folder}`: no file to read, no *.jsonl and no *.ndjson, nor with .gz or .zst"
-        )));
-    }
-    files.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
-    Ok(files)
-}
-
 /// Whether a file of this name, found in a folder, is one of its partitions.
 pub(crate) fn is_partition(name: &[u8]) -> bool {
     let unpacked = name
@@ -238,7 +178,7 @@ fn check(path: &Path) -> io::Result<()> {
     }
 }
 
-fn cannot_read(path: &Path, cause: io::Error) -> Error {
+pub(super) fn cannot_read(path: &Path, cause: io::Error) -> Error {
     Error::operating(format!("file `{}`", path.display())).because(cause)
 }
 

@@ -11,7 +11,7 @@
 //! A commit that took long or saw a connection end is *doubtful*: librdkafka repeats `EndTxn`
 //! by itself, and a late copy could commit a later transaction. Then a new producer goes on.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ use crate::observe::{crash_point, now};
 
 /// A commit that takes longer may have been sent twice.
 const DOUBTFUL: Duration = Duration::from_secs(1);
+/// A request is repeated after this long at the earliest, less a fifth: not before a commit is in
+/// doubt. A connection that ends in good order is not told, so time alone has to tell.
+const RETRY: Duration = Duration::from_millis(1_500);
 /// How long a commit sleeps at most before it counts acknowledgements again.
 const NAP: Duration = Duration::from_millis(5);
 /// The least time after which a broker ends a transaction whose producer is gone.
@@ -45,8 +48,6 @@ pub(crate) struct Transaction {
     topic: String,
     timeout: Duration,
     inner: Mutex<Inner>,
-    /// Commits in doubt.
-    doubts: AtomicUsize,
     /// The run is over: nobody waits for brokers any more.
     over: AtomicBool,
 }
@@ -78,7 +79,6 @@ impl Transaction {
                 open: false,
                 member: None,
             }),
-            doubts: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         }
     }
@@ -113,6 +113,9 @@ impl Transaction {
     fn connect(&self) -> Result<Arc<Outbox>> {
         let mut config = self.options.producer();
         config.set("transactional.id", &self.id);
+        for name in ["retry.backoff.ms", "retry.backoff.max.ms"] {
+            config.set(name, RETRY.as_millis().to_string());
+        }
         if self.options.property(&["transaction.timeout.ms"]).is_none() {
             config.set(
                 "transaction.timeout.ms",
@@ -249,7 +252,7 @@ impl Commit for Transaction {
         Ok(())
     }
 
-    fn commit(&self, record: &[u8]) -> Result {
+    fn commit(&self, record: &[u8]) -> Result<bool> {
         let outbox = self.begin()?;
         let (tag, tally) = outbox.join(Waker::new(|| {}));
         crash_point("results written");
@@ -265,14 +268,19 @@ impl Commit for Transaction {
         outbox.leave(tag);
         let took = began.elapsed();
         debug!(target: "kafka", "committed in {took:?}");
-        let broke = breaks != outbox.producer.base.client().context().breaks();
-        if took > DOUBTFUL || broke {
-            self.doubts.fetch_add(1, SeqCst);
-            info!(target: "kafka", "a commit took {took:?}: a new producer goes on");
-            outbox.stop();
-            return self.fence();
+        Ok(took > DOUBTFUL || breaks != outbox.producer.base.client().context().breaks())
+    }
+
+    fn renew(&self, record: &[u8]) -> Result {
+        // Whoever was stopped meanwhile, and taken over, must not shut out its successor.
+        if self.last()?.as_deref() != Some(record) {
+            return Err(fenced());
         }
-        Ok(())
+        info!(target: "kafka", "a commit may have been sent twice: a new producer goes on");
+        if let Some(outbox) = self.inner().outbox.take() {
+            outbox.stop();
+        }
+        self.fence()
     }
 
     fn stop(&self) {

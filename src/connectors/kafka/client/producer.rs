@@ -105,47 +105,7 @@ impl Producer {
         record: &Outgoing<'_>,
     ) -> Result<(), RDKafkaErrorCode> {
         let headers = list(record.headers).map_err(RDKafkaErrorCode::from)?;
-        let tag = ptr::without_provenance_mut(record.tag);
-        let fields = [
-            field(
-                Field::RD_KAFKA_VTYPE_RKT,
-                Value {
-                    rkt: topic.topic.as_ptr(),
-                },
-            ),
-            field(
-                Field::RD_KAFKA_VTYPE_PARTITION,
-                Value {
-                    i32_: record.partition,
-                },
-            ),
-            field(
-                Field::RD_KAFKA_VTYPE_MSGFLAGS,
-                Value {
-                    i: sys::RD_KAFKA_MSG_F_COPY,
-                },
-            ),
-            field(
-                Field::RD_KAFKA_VTYPE_KEY,
-                Value {
-                    mem: memory(record.key),
-                },
-            ),
-            field(
-                Field::RD_KAFKA_VTYPE_VALUE,
-                Value {
-                    mem: memory(record.value),
-                },
-            ),
-            field(
-                Field::RD_KAFKA_VTYPE_TIMESTAMP,
-                Value {
-                    i64_: record.timestamp.unwrap_or(0),
-                },
-            ),
-            field(Field::RD_KAFKA_VTYPE_OPAQUE, Value { ptr: tag }),
-            field(Field::RD_KAFKA_VTYPE_HEADERS, Value { headers }),
-        ];
+        let fields = fields(topic, record, headers);
         let client = self.base.client().native_ptr();
         // SAFETY: each field holds what its type says; librdkafka copies key and value before it
         // returns. The headers are its own if it takes the record, and ours if it does not.
@@ -215,6 +175,55 @@ impl Drop for Producer {
         // SAFETY: obtained in `new`, used no more; the client still lives.
         unsafe { sys::rd_kafka_queue_destroy(self.events.as_ptr()) };
     }
+}
+
+/// All fields of a record for `topic`.
+fn fields(
+    topic: &Topic,
+    record: &Outgoing<'_>,
+    headers: *mut sys::rd_kafka_headers_t,
+) -> [sys::rd_kafka_vu_t; 8] {
+    let tag = ptr::without_provenance_mut(record.tag);
+    [
+        field(
+            Field::RD_KAFKA_VTYPE_RKT,
+            Value {
+                rkt: topic.topic.as_ptr(),
+            },
+        ),
+        field(
+            Field::RD_KAFKA_VTYPE_PARTITION,
+            Value {
+                i32_: record.partition,
+            },
+        ),
+        field(
+            Field::RD_KAFKA_VTYPE_MSGFLAGS,
+            Value {
+                i: sys::RD_KAFKA_MSG_F_COPY,
+            },
+        ),
+        field(
+            Field::RD_KAFKA_VTYPE_KEY,
+            Value {
+                mem: memory(record.key),
+            },
+        ),
+        field(
+            Field::RD_KAFKA_VTYPE_VALUE,
+            Value {
+                mem: memory(record.value),
+            },
+        ),
+        field(
+            Field::RD_KAFKA_VTYPE_TIMESTAMP,
+            Value {
+                i64_: record.timestamp.unwrap_or(0),
+            },
+        ),
+        field(Field::RD_KAFKA_VTYPE_OPAQUE, Value { ptr: tag }),
+        field(Field::RD_KAFKA_VTYPE_HEADERS, Value { headers }),
+    ]
 }
 
 type Value = sys::rd_kafka_vu_s__bindgen_ty_1;
