@@ -1,6 +1,7 @@
 //! `bid_stats` from Kafka to Kafka, as a whole process, against two loops without an engine: a
 //! relay that only consumes and produces, and what somebody who knows how writes by hand; and what
-//! it costs to be exactly once. Then how long the first result takes, and what a job costs that has nothing to do.
+//! it costs to be exactly once. Then how long the first result takes, and what a job costs that
+//! has nothing to do.
 //!
 //! `cargo bench --bench kafka [-- MILLIONS [RUNS]]`. It starts a Kafka of its own, for which it
 //! needs Java and Maven. With `ANABRANCH_BENCH_ASSERT` set, what falls short of the floors is an

@@ -113,22 +113,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_touched() {
     assert!(empty.said().contains("is empty"), "{}", empty.said());
     fs::remove_dir_all(place.path().join("state")).unwrap();
     fs::rename(place.path().join("aside"), place.path().join("state")).unwrap();
-    // A damaged manifest, and a damaged log.
-    for name in ["checkpoint-", "worker="] {
-        let file = newest(&place.path().join("state"), name);
-        let whole = fs::read(&file).unwrap();
-        let mut damaged = whole.clone();
-        *damaged.last_mut().unwrap() ^= 1;
-        fs::write(&file, &damaged).unwrap();
-        let refused = place.run(&["--bounded"]);
-        assert_eq!(refused.code, 3, "{}", refused.said());
-        assert!(refused.said().contains("damaged"), "{}", refused.said());
-        fs::remove_file(&file).unwrap();
-        let refused = place.run(&["--bounded"]);
-        assert_eq!(refused.code, 3, "{}", refused.said());
-        assert!(refused.said().contains("is missing"), "{}", refused.said());
-        fs::write(&file, &whole).unwrap();
-    }
+    damage(&place);
     // None of it did any harm.
     let ended = place.run(&["--bounded"]);
     assert_eq!(ended.code, 0, "{}", ended.said());
@@ -214,6 +199,25 @@ fn a_lost_state_is_made_again_from_the_log_and_nothing_is_written_twice() {
         "{}",
         refused.said()
     );
+}
+
+/// A damaged or missing manifest or log is refused; they are put back.
+fn damage(place: &Place) {
+    for name in ["checkpoint-", "worker="] {
+        let file = newest(&place.path().join("state"), name);
+        let whole = fs::read(&file).unwrap();
+        let mut damaged = whole.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        fs::write(&file, &damaged).unwrap();
+        let refused = place.run(&["--bounded"]);
+        assert_eq!(refused.code, 3, "{}", refused.said());
+        assert!(refused.said().contains("damaged"), "{}", refused.said());
+        fs::remove_file(&file).unwrap();
+        let refused = place.run(&["--bounded"]);
+        assert_eq!(refused.code, 3, "{}", refused.said());
+        assert!(refused.said().contains("is missing"), "{}", refused.said());
+        fs::write(&file, &whole).unwrap();
+    }
 }
 
 /// The newest file whose name begins so.

@@ -353,7 +353,7 @@ const ALWAYS_CAUGHT: &[Tampering] = &[
     ),
     (
         "the source is another",
-        |s| set(s, "/sources/0/topic_id", |_| json!("x")),
+        |s| set(s, "/sources/0/identity", |_| json!("x")),
         "the source's id",
     ),
     (
@@ -363,12 +363,12 @@ const ALWAYS_CAUGHT: &[Tampering] = &[
     ),
     (
         "the job is another",
-        |s| set(s, "/job", |_| json!("x")),
+        |s| set(s, "/name", |_| json!("x")),
         "job is `x`",
     ),
     (
         "records left as idle",
-        |s| set(s, "/left_idle", |_| json!([1])),
+        |s| set(s, "/sources/0/partitions/0/left", |_| json!([[1, 2]])),
         "left as idle",
     ),
     (

@@ -102,7 +102,7 @@ impl Progress {
         if number(&record, "format")? != 1 {
             return Err(format!("an unknown format: {record}"));
         }
-        same("job", text(&record, "job")?, &names.job)?;
+        same("name", text(&record, "name")?, &names.job)?;
         if text(&record, "manifest")?.is_empty() {
             return Err("no manifest is named".to_owned());
         }
@@ -110,23 +110,20 @@ impl Progress {
         if crc.len() != 8 || !crc.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(format!("`{crc}` is no checksum"));
         }
-        let idle = record.get("left_idle").and_then(Value::as_array);
-        if idle.is_some_and(|idle| !idle.is_empty()) {
-            return Err(format!("records left as idle, which is off: {record}"));
-        }
         let finished = record.get("finished").and_then(Value::as_bool);
         let [source] = list(&record, "sources")? else {
             return Err(format!("not one source: {record}"));
         };
         same("port", text(source, "port")?, &names.port)?;
-        same("topic", text(source, "topic")?, &names.source)?;
+        let place = format!("kafka:{}", names.source);
+        same("place", text(source, "place")?, &place)?;
         let (cut, largest) = cut(list(source, "partitions")?, partitions)?;
         Ok(Self {
             checkpoint: count(&record, "checkpoint")?,
             generation: count(&record, "generation")?,
             finished: finished.ok_or("`finished` is no boolean")?,
             cut,
-            topic_id: text(source, "topic_id")?.to_owned(),
+            topic_id: text(source, "identity")?.to_owned(),
             ends: ends(&record, names)?,
             watermark: maybe(&record, "watermark")?,
             horizon: maybe(&record, "horizon")?,
@@ -242,6 +239,9 @@ fn cut(parts: &[Value], partitions: usize) -> Result<(Cut, Vec<Option<i64>>), St
             return Err(format!("partition {number} is one too many"));
         };
         *next = number_of(part)?;
+        if !list(part, "left")?.is_empty() {
+            return Err(format!("records left as idle, which is off: {part}"));
+        }
         largest[number] = maybe(part, "largest")?;
         cut.ended[number] = match text(part, "state")? {
             "reading" => false,

@@ -43,7 +43,7 @@ pub(crate) fn progress_record(
     let parts = cut.next.iter().zip(&cut.ended).enumerate();
     let parts = parts.map(|(partition, (next, ended))| {
         json!({
-            "partition": partition, "next": next, "floor": null,
+            "partition": partition, "next": next, "floor": null, "left": [],
             "largest": expected.largest(partition, *next),
             "state": if *ended { "ended" } else { "reading" },
         })
@@ -51,12 +51,12 @@ pub(crate) fn progress_record(
     let parts: Vec<_> = parts.collect();
     let time = |time: i64| (![NEVER, ALWAYS].contains(&time)).then_some(time);
     json!({
-        "format": 1, "job": names.job, "checkpoint": checkpoint, "generation": generation,
+        "format": 1, "name": names.job, "checkpoint": checkpoint, "generation": generation,
         "manifest": format!("m{checkpoint}"), "crc": "0123abcd", "finished": finished,
         "watermark": time(expected.watermark(cut)), "horizon": time(expected.horizon(cut)),
-        "left_idle": [],
         "sources": [{
-            "port": names.port, "topic": names.source, "topic_id": "id", "partitions": parts,
+            "port": names.port, "place": format!("kafka:{}", names.source), "identity": "id",
+            "partitions": parts,
         }],
     })
 }
