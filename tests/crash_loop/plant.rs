@@ -364,7 +364,7 @@ const ALWAYS_CAUGHT: &[Tampering] = &[
     (
         "the job is another",
         |s| set(s, "/name", |_| json!("x")),
-        "job is `x`",
+        "name is `x`",
     ),
     (
         "records left as idle",
