@@ -28,3 +28,6 @@ pub use window::{
     Aggregate, Aggregated, Aggregates, Avg, Count, CountBy, ExactSum, Extreme, First, Fold, IntSum,
     Last, Max, Min, Number, Sum, Windowed,
 };
+
+#[cfg(test)]
+mod tests;

@@ -98,3 +98,72 @@ impl ProgressRecord {
         sonic_rs::from_slice(bytes).map_err(broken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::manifest::{PartitionStand, SourceState};
+
+    /// As format 1 has it. This may never change: when the format gets its next number, this stays
+    /// what is read, and what is written is added.
+    const FORMAT_1: &str = concat!(
+        r#"{"format":1,"job":"bids-7","lineage":"19a8c1f3b2e-4d2","checkpoint":41,"generation":3,"#,
+        r#""manifest":"gen=00000003/checkpoint-0000000041.json","crc":"00c0ffee","#,
+        r#""finished":false,"watermark":-5,"horizon":null,"sources":[{"port":"bids","#,
+        r#""place":"kafka:bids","identity":"R-_y8kcdTYuqTSKMb0d6cg","watermark":-5,"#,
+        r#""horizon":null,"partitions":[{"partition":3,"first":7,"next":17,"#,
+        r#""left":[[9,11]],"end":null,"largest":12,"floor":-7,"state":"idle"}]}]}"#,
+    );
+
+    fn record() -> ProgressRecord {
+        let partition = PartitionState {
+            partition: 3,
+            first: 7,
+            next: 17,
+            left: vec![(9, 11)],
+            end: None,
+            largest: Some(12),
+            floor: Some(-7),
+            state: PartitionStand::Idle,
+        };
+        let source = SourceState {
+            port: "bids".to_owned(),
+            place: "kafka:bids".to_owned(),
+            identity: "R-_y8kcdTYuqTSKMb0d6cg".to_owned(),
+            watermark: Some(-5),
+            partitions: vec![partition],
+            ..SourceState::default()
+        };
+        let manifest = Manifest {
+            job: "bids-7".to_owned(),
+            lineage: "19a8c1f3b2e-4d2".to_owned(),
+            checkpoint: 41,
+            generation: 3,
+            sources: vec![source],
+            ..Manifest::default()
+        };
+        let named = Named {
+            manifest: "gen=00000003/checkpoint-0000000041.json".to_owned(),
+            crc: 0x00c0_ffee,
+        };
+        ProgressRecord::of(&manifest, &named)
+    }
+
+    #[test]
+    fn it_is_written_and_read_as_it_was() {
+        let bytes = record().to_bytes().unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), FORMAT_1);
+        let back = ProgressRecord::read(FORMAT_1.as_bytes(), "topic").unwrap();
+        assert_eq!(back, record());
+    }
+
+    #[test]
+    fn a_newer_one_and_what_is_none_are_refused() {
+        let newer = FORMAT_1.replace("\"format\":1", "\"format\":2");
+        for (bytes, says) in [(&*newer, "has format 2"), ("?", "is no progress")] {
+            let error = ProgressRecord::read(bytes.as_bytes(), "topic").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::State);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}

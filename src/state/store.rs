@@ -24,7 +24,7 @@ use super::frame;
 use super::manifest::{LogPart, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::crash_point;
-pub(crate) use found::{generations, manifests, newest, read_logs, read_manifest};
+pub(crate) use found::{generations, logs, manifests, newest, read_log, read_logs, read_manifest};
 use names::{folder_of, is_ours, log_name, manifest_name, place_of};
 
 /// A manifest's name below the state directory, and its checksum: what a commit names.
@@ -260,10 +260,6 @@ fn unless_gone<T: Default>(done: io::Result<T>) -> io::Result<T> {
 
 fn broken(path: &Path, why: io::Error) -> Error {
     Error::operating(format!("state: `{}`", path.display())).because(why)
-}
-
-fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<String>> {
-    disk.list(folder).map_err(|why| broken(folder, why))
 }
 
 fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result {

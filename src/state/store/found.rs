@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use super::names::{folder_of, generation_of, manifest_name, place_of};
-use super::{broken, list, sync_folder};
+use super::names::{folder_of, generation_of, is_log, manifest_name, place_of};
+use super::{broken, sync_folder, unless_gone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::disk::Disk;
 use crate::state::frame::Frames;
@@ -28,14 +28,29 @@ pub(crate) fn generations(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
 
 /// Names of all manifests in `dir`, the newest last.
 pub(crate) fn manifests(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>> {
+    let mut found = files(disk, dir)?;
+    found.retain(|name| place_of(name).is_some());
+    found.sort_by_key(|name| place_of(name));
+    Ok(found)
+}
+
+/// Names of all logs in `dir`, whether a manifest names them or not.
+pub(crate) fn logs(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>> {
+    let mut found = files(disk, dir)?;
+    found.retain(|name| is_log(name));
+    Ok(found)
+}
+
+/// Names of all files in the folders of all generations.
+fn files(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for generation in generations(disk, dir)? {
         let folder = folder_of(generation);
-        let files = list(disk, &dir.join(&folder))?;
-        let names = files.iter().map(|file| format!("{folder}/{file}"));
-        found.extend(names.filter(|name| place_of(name).is_some()));
+        // Whoever runs the job may have removed it since.
+        let path = dir.join(&folder);
+        let names = unless_gone(disk.list(&path)).map_err(|why| broken(&path, why))?;
+        found.extend(names.iter().map(|file| format!("{folder}/{file}")));
     }
-    found.sort_by_key(|name| place_of(name));
     Ok(found)
 }
 
@@ -111,7 +126,11 @@ pub(crate) fn read_logs(disk: &Arc<dyn Disk>, dir: &Path, logs: &[LogPart]) -> R
 /// Where the parcels of a log lie in it.
 type Parcels = Vec<Range<usize>>;
 
-pub(super) fn read_log(disk: &dyn Disk, dir: &Path, log: &LogPart) -> Result<(Vec<u8>, Parcels)> {
+/// Reads a log and checks it; and where its parcels lie.
+///
+/// # Errors
+/// As [`read_logs`].
+pub(crate) fn read_log(disk: &dyn Disk, dir: &Path, log: &LogPart) -> Result<(Vec<u8>, Parcels)> {
     let path = dir.join(&log.path);
     let refuse = |what: String| {
         let place = path.display();

@@ -31,10 +31,18 @@ pub(super) fn place_of(name: &str) -> Option<(u64, u64)> {
     (manifest_name(generation, number) == name).then_some((generation, number))
 }
 
+/// Whether this is the name of a log below the state directory.
+pub(super) fn is_log(name: &str) -> bool {
+    let file = name.split_once('/').map_or("", |(_, file)| file);
+    file.starts_with("worker=") && file.ends_with(".log")
+}
+
 /// Whether a store has given a file this name.
-pub(super) fn is_ours(path: &str) -> bool {
-    let (folder, file) = path.split_once('/').unwrap_or(("", path));
+pub(super) fn is_ours(name: &str) -> bool {
+    let Some((folder, file)) = name.split_once('/') else {
+        return false;
+    };
     let file = durable::is_to_become(file).unwrap_or(file);
-    place_of(&format!("{folder}/{file}")).is_some()
-        || (file.starts_with("worker=") && file.strip_suffix(".log").is_some())
+    let name = format!("{folder}/{file}");
+    place_of(&name).is_some() || is_log(&name)
 }

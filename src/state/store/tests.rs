@@ -321,7 +321,7 @@ fn what_is_not_known_is_left_alone() {
         disk.create_folder(&dir().join(name)).unwrap();
     }
     live_on(&disk, Commits::Here, known);
-    let mut left = list(&disk, &folder).unwrap();
+    let mut left = disk.list(&folder).unwrap();
     left.sort_by_key(|name| own.iter().position(|it| it == name));
     assert_eq!(left, own);
     assert_eq!(generations(&disk, dir()).unwrap(), [1, 2]);
@@ -365,7 +365,7 @@ fn a_real_disk_keeps_what_counts_and_nothing_else() {
             Some(named.manifest)
         );
     }
-    let left = list(&RealDisk, &root.path().join(folder_of(1))).unwrap();
+    let left = RealDisk.list(&root.path().join(folder_of(1))).unwrap();
     assert_eq!(
         left,
         ["checkpoint-0000000003.json", "worker=000.0000000003.log"]
