@@ -224,6 +224,10 @@ impl Recovered {
         }
         let mut store = self.store;
         store.continue_with(manifest.logs.clone());
+        if self.continued.state.is_some() {
+            // What a run left that died before its commit: the disk may be full of it.
+            store.clean(&manifest)?;
+        }
         let checkpoints = Arc::new(Checkpoints::new(tell, holds, self.continued));
         let mut checkpointer = Checkpointer {
             checkpoints: Arc::clone(&checkpoints),

@@ -107,6 +107,9 @@ impl<'a> Life<'a> {
         }
         let mut store = Store::begin(&disk, dir(), manifest.generation, WORKERS)?;
         store.continue_with(manifest.logs.clone());
+        if known.committed.is_some() {
+            store.clean(&manifest)?;
+        }
         Ok(Self {
             known,
             manifest,
