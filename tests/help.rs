@@ -37,15 +37,18 @@ fn commands(help: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// A binary and a command of it, with its help; the binary itself too.
+/// A binary and each command of it, with its help; the binary itself too.
 fn all(binary: &str) -> Vec<(String, Vec<String>)> {
-    let own = help(binary, &[], "--help");
-    let below: Vec<_> = commands(&own)
-        .into_iter()
-        .map(|name| (format!("{binary} {name}"), help(binary, &[&name], "--help")))
-        .collect();
-    let mut all = vec![(binary.to_owned(), own)];
-    all.extend(below);
+    below(binary, &[])
+}
+
+fn below(binary: &str, command: &[&str]) -> Vec<(String, Vec<String>)> {
+    let own = help(binary, command, "--help");
+    let names = commands(&own);
+    let mut all = vec![([&[binary], command].concat().join(" "), own)];
+    for name in &names {
+        all.extend(below(binary, &[command, &[name]].concat()));
+    }
     all
 }
 
@@ -71,6 +74,7 @@ fn every_help_fits_100_columns_and_shows_an_example() {
     }
     for known in [
         "anabranch demo",
+        "anabranch checkpoint verify",
         "anabranch digest",
         "bid_stats describe",
         "user_activity run",
@@ -115,6 +119,11 @@ const MISTYPED: &[(&str, &[&str], &str)] = &[
         "anabranch",
         &["diges", "x"],
         "unknown command `diges` (did you mean `digest`?)",
+    ),
+    (
+        "anabranch",
+        &["checkpoint", "verfy", "x"],
+        "unknown command `verfy` (did you mean `verify`?)",
     ),
     (
         "anabranch",

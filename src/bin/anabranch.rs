@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anabranch::cli::{self, digest};
+use anabranch::cli::{self, checkpoint, digest};
 use clap::{CommandFactory, Parser, Subcommand};
 
 #[cfg(feature = "dev-broker")]
@@ -48,6 +48,15 @@ enum Command {
     #[command(after_help = "Examples:\n  anabranch digest out/stats.jsonl\n  \
                       anabranch digest kafka:bid-stats --bootstrap 127.0.0.1:9092 -o json")]
     Digest(digest::Arguments),
+    /// Look into a state directory: what it holds, and whether it is whole
+    ///
+    /// Nothing is changed, and a job may run there meanwhile. Exit 3: something is damaged or
+    /// missing, and the message names it.
+    #[command(arg_required_else_help = true)]
+    #[command(after_help = "Examples:\n  anabranch checkpoint list state/bids\n  \
+                      anabranch checkpoint show state/bids -o json\n  \
+                      anabranch checkpoint verify state/bids")]
+    Checkpoint(checkpoint::Arguments),
     /// A Kafka for development: in memory, on the loopback, nothing to install
     ///
     /// The address stands on stdout, for scripts. Topics can also be created by any Kafka client.
@@ -64,6 +73,7 @@ fn main() -> ExitCode {
             #[cfg(feature = "demo")]
             Command::DemoJob(arguments) => demo::run_child(&arguments),
             Command::Digest(arguments) => digest::run(&arguments),
+            Command::Checkpoint(arguments) => checkpoint::run(&arguments),
             #[cfg(feature = "dev-broker")]
             Command::Broker(arguments) => broker::run(&arguments),
         },

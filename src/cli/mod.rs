@@ -3,6 +3,8 @@
 
 mod args;
 mod attached;
+#[doc(hidden)]
+pub mod checkpoint;
 mod config;
 mod console;
 #[doc(hidden)]

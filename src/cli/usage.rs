@@ -50,8 +50,19 @@ pub(super) fn line(error: &clap::Error, command: &clap::Command) -> String {
 }
 
 fn unknown_command(name: &str, command: &clap::Command) -> String {
-    let hint = nearest(name, command.get_subcommands().map(clap::Command::get_name));
+    let hint = nearest(name, commands(command).into_iter());
     format!("unknown command `{name}`{hint}")
+}
+
+/// The name of every command below a command.
+fn commands(command: &clap::Command) -> Vec<&str> {
+    let below = command.get_subcommands();
+    let names = |one| {
+        [clap::Command::get_name(one)]
+            .into_iter()
+            .chain(commands(one))
+    };
+    below.flat_map(names).collect()
 }
 
 /// Every long flag of a command and of those below it.

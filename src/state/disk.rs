@@ -24,10 +24,6 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     /// [`io::ErrorKind::UnexpectedEof`] if it has fewer.
     fn read_prefix(&self, path: &Path, len: u64) -> io::Result<Vec<u8>>;
     /// Bytes in a file.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "who lists checkpoints calls it")
-    )]
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// The names in a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;

@@ -29,8 +29,8 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use calendar::Calendar;
 pub(crate) use checkpoints::{Checkpoints, Note, PartitionFact, Stand};
+pub(crate) use hash::{SLOTS, slot, worker_of, worker_of_slot};
 pub use hash::{StableHasher, stable_hash};
-pub(crate) use hash::{slot, worker_of, worker_of_slot};
 pub(crate) use size::Size;
 pub(crate) use table::{Drain, Hint, Table};
 pub(crate) use time_queue::{Routed, TimeQueue};

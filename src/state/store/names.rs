@@ -34,7 +34,7 @@ pub(super) fn place_of(name: &str) -> Option<(u64, u64)> {
 /// Whether this is the name of a log below the state directory.
 pub(super) fn is_log(name: &str) -> bool {
     let file = name.split_once('/').map_or("", |(_, file)| file);
-    file.starts_with("worker=") && file.ends_with(".log")
+    file.starts_with("worker=") && file.strip_suffix(".log").is_some()
 }
 
 /// Whether a store has given a file this name.
