@@ -90,6 +90,8 @@ struct Failure {
 /// The producer, and who writes with it.
 pub(super) struct Outbox {
     pub(super) producer: Arc<Producer>,
+    /// Who acknowledges, for messages.
+    place: String,
     tallies: RwLock<Vec<Arc<Tally>>>,
     failure: OnceLock<Failure>,
     stopped: AtomicBool,
@@ -103,9 +105,10 @@ impl std::fmt::Debug for Outbox {
 
 impl Outbox {
     /// Starts to listen to `producer`, until [`Self::stop`].
-    pub(super) fn start(producer: Producer, timeout: Duration) -> Result<Arc<Self>> {
+    pub(super) fn start(producer: Producer, place: String, timeout: Duration) -> Result<Arc<Self>> {
         let outbox = Arc::new(Self {
             producer: Arc::new(producer),
+            place,
             tallies: RwLock::default(),
             failure: OnceLock::new(),
             stopped: AtomicBool::new(false),
@@ -243,8 +246,9 @@ impl Outbox {
                 let timeout = format_duration(timeout);
                 let _ = self.failure.set(Failure {
                     sentence: format!(
-                        "Kafka has acknowledged none of {waiting} records for {timeout} \
-                         (--broker-timeout)"
+                        "{} has acknowledged none of {waiting} records for {timeout} \
+                         (--broker-timeout)",
+                        self.place
                     ),
                     reason: self.producer.base.client().context().complaint(),
                 });

@@ -90,7 +90,11 @@ impl KafkaSink {
                 .map_err(|cause| self.options.refused(&cause))?;
             let producer = Producer::new(base);
             self.learn(&producer)?;
-            Outbox::start(producer, self.options.broker_timeout)?
+            Outbox::start(
+                producer,
+                format!("topic `{}`", self.topic),
+                self.options.broker_timeout,
+            )?
         };
         let count = self.learn(&outbox.producer)?;
         self.outbox

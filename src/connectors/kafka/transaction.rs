@@ -125,7 +125,11 @@ impl Transaction {
         let base: BaseProducer<Context> = config
             .create_with_context(Context::default())
             .map_err(|cause| self.options.refused(&cause))?;
-        let outbox = Outbox::start(Producer::new(base), self.options.broker_timeout)?;
+        let outbox = Outbox::start(
+            Producer::new(base),
+            format!("Kafka, in transactions of job `{}`,", self.id),
+            self.options.broker_timeout,
+        )?;
         let base = &outbox.producer.base;
         let began = now();
         loop {
