@@ -73,6 +73,8 @@ pub(crate) struct Checkpoints {
     /// The next door that ends an epoch is to declare it.
     wanted: AtomicBool,
     wants_full: AtomicBool,
+    /// Held by the door that declares.
+    declaring: Mutex<()>,
     /// Epochs that were not empty, of all doors.
     cuts: AtomicU64,
     /// Doors that have read everything.
@@ -123,6 +125,7 @@ impl Checkpoints {
             full: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             wants_full: AtomicBool::new(false),
+            declaring: Mutex::default(),
             cuts: AtomicU64::new(0),
             ended: AtomicUsize::new(0),
             doors: AtomicUsize::new(usize::MAX),
@@ -172,8 +175,15 @@ impl Checkpoints {
         if !empty {
             self.cuts.fetch_add(1, SeqCst);
         }
-        if !self.wanted.load(SeqCst) || !self.wanted.swap(false, SeqCst) {
+        if !self.wanted.load(SeqCst) {
             return;
+        }
+        let _one = self
+            .declaring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !self.wanted.load(SeqCst) {
+            return; // another door was first
         }
         let full = self.wants_full.load(SeqCst);
         self.full.store(full, SeqCst);
@@ -187,6 +197,8 @@ impl Checkpoints {
             self.committed.load(SeqCst),
             "one checkpoint is on its way at a time"
         );
+        // Last, or for a moment it would look as if nothing were on its way.
+        self.wanted.store(false, SeqCst);
         self.tell(Note::Declared { epoch, full });
         self.wake_doors(); // one that is further on already has to say where it stood
     }
