@@ -114,10 +114,12 @@ impl Round<'_> {
     fn restart_broker(&mut self, clean: bool, away: Duration) -> Outcome {
         self.reach(Moment::Committed(Duration::from_millis(200)))?;
         self.excused = now() + 2 * EXCUSED;
+        self.load.pause()?;
         kafka(if clean { "down" } else { "kill" })?;
         self.totals.restarts += 1;
         self.rest(away)?;
         kafka("up")?;
+        self.load.resume();
         self.excused = now() + EXCUSED;
         self.progresses(2 * PATIENCE)
     }

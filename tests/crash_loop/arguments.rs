@@ -59,6 +59,10 @@ pub(crate) struct Arguments {
     /// Only show that the checker fails on each planted error
     #[arg(long)]
     pub(crate) plant: bool,
+
+    /// One more argument for the job, such as --with=--log-level=debug; may be given again
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) with: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -25,8 +25,8 @@ use crate::topics::java_partition;
 
 /// Far longer than a reader of one topic lags behind a reader of another, broker restarts included.
 pub(crate) const GRACE: Duration = Duration::from_mins(1);
-/// More problems than these are counted and not told.
-const TOLD: usize = 12;
+/// More problems of a kind than these are counted and not told.
+const TOLD: usize = 6;
 
 /// What is read, in the order in which it is read.
 #[derive(Clone, Debug)]
@@ -176,8 +176,10 @@ impl Checker {
 
     fn problem(&mut self, fault: Fault, text: impl Display) {
         self.tally.add(fault, 1);
-        if self.problems.len() < TOLD {
-            self.problems.push(format!("{fault:?}: {text}"));
+        let kind = format!("{fault:?}: ");
+        let told = self.problems.iter().filter(|told| told.starts_with(&kind));
+        if told.count() < TOLD {
+            self.problems.push(format!("{kind}{text}"));
         }
     }
 

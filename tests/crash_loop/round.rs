@@ -239,6 +239,7 @@ impl<'a> Round<'a> {
         if self.rebuilds.is_some() {
             arguments.push("--rebuild".to_owned());
         }
+        arguments.extend(self.stage.arguments.with.iter().cloned());
         arguments.extend(more.iter().map(|flag| (*flag).to_owned()));
         arguments
     }
