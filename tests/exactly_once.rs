@@ -80,6 +80,9 @@ fn what_does_not_fit_is_refused_and_nothing_is_touched() {
         "{}",
         second.said()
     );
+    // Nor is one shut out by another that could not go on with its state.
+    let other = place.run(&["--take-over", "--set", "size=5s"]);
+    assert_eq!(other.code, 3, "{}", other.said());
     // The first one does not notice.
     place.write(30, 60);
     place.wait_for(20);

@@ -56,7 +56,13 @@ pub(super) fn look(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -
             record.job, kept.job
         )),
         (_, None) => Ok(0),
-        (Some(_), Some(record)) => Ok(record.generation),
+        (Some(kept), Some(record)) => {
+            // Before others are shut out, and of any manifest of the generation that committed.
+            if kept.generation == record.generation {
+                check(&kept, own)?;
+            }
+            Ok(record.generation)
+        }
     }
 }
 
