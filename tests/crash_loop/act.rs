@@ -74,17 +74,23 @@ impl Round<'_> {
         self.progresses(PATIENCE)
     }
 
-    /// Of two instances one ends with 4: the one that was stopped, if it had ever been the one.
+    /// Of two instances one ends with 4: the one that was stopped, if it had ever been the one. If
+    /// it had not, its request to be the one may be on its way when it wakes: it ends all the same,
+    /// but may shut the other out, which then ends with 1 and is the one again once restarted.
     fn one_remains(&mut self, was_up: bool) -> Outcome {
         let Some(mut zombie) = self.zombie.take() else {
             return Ok(());
         };
         let since = now();
+        if !was_up {
+            self.excused = self.excused.max(since + NOTICE);
+        }
         while since.elapsed() < NOTICE {
             self.look()?;
             match (zombie.ended(), self.instance.ended()) {
                 (None, None) => {}
                 (Some(4), None) => return Ok(()),
+                (None | Some(4), Some(1)) if !was_up => self.revive(1)?,
                 (None, Some(4)) if !was_up => {
                     // It was stopped on its way to taking over, and goes on.
                     self.instance = zombie;

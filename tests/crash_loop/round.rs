@@ -341,7 +341,7 @@ impl<'a> Round<'a> {
         self.load.failure().map_or(Ok(()), |why| Err(why.into()))
     }
 
-    fn revive(&mut self, code: i32) -> Outcome {
+    pub(crate) fn revive(&mut self, code: i32) -> Outcome {
         if code != 1 || now() > self.excused {
             return Err(format!("the job ended with {code}").into());
         }
