@@ -1,6 +1,7 @@
 //! The process ends at each place that the code names, the first, second and third time that it
 //! comes there, with one and two workers; and what is left, with what the next run adds, is what
-//! one run leaves.
+//! one run leaves. So it is when it ends while it makes its state again from the log: until that is
+//! committed the state that there was is still there, and may be gone on with.
 
 #![cfg(all(feature = "kafka", feature = "dev-broker"))]
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
@@ -17,6 +18,8 @@ use std::thread;
 
 use once::{Place, expected};
 use program::{Running, program};
+
+const CRASH_AT: &str = "ANABRANCH_CRASH_AT";
 
 /// Names of all places in the sources.
 fn places() -> BTreeSet<String> {
@@ -44,7 +47,7 @@ fn crash(place: &Place, name: &str, hit: u32, workers: &str) -> bool {
         place.path(),
         &place.arguments(&["-w", workers]),
     );
-    command.env("ANABRANCH_CRASH_AT", format!("{name}:{hit}"));
+    command.env(CRASH_AT, format!("{name}:{hit}"));
     let mut running = Running::start(&mut command);
     for second in [0, 30, 60, 90] {
         place.write(second, second + 30);
@@ -77,10 +80,45 @@ fn hold(name: &str, hit: u32, workers: &str) -> bool {
     crashed
 }
 
+/// Ends a process at `name` that makes its state again, and goes on with what there was or is.
+fn hold_rebuild(name: &str, hit: u32, workers: &str) -> bool {
+    let place = Place::new();
+    place.write(0, 60);
+    let caught_up = place.run(&["--catch-up"]);
+    assert_eq!(caught_up.code, 0, "{}", caught_up.said());
+    place.write(60, 120);
+    let arguments = ["--rebuild", "--catch-up", "-w", workers];
+    let mut command = program("bid_stats", place.path(), &place.arguments(&arguments));
+    command.env(CRASH_AT, format!("{name}:{hit}"));
+    let rebuilt = Running::start(&mut command).ended_with_open_input();
+    let crashed = rebuilt.code == 128 + 6;
+    assert!(crashed || rebuilt.code == 0, "{}", rebuilt.said());
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{name}:{hit}: {}", ended.said());
+    let what = format!("rebuild, {name}:{hit}, {workers} workers");
+    assert_eq!(place.seen(), expected(120), "{what}");
+    crashed
+}
+
 #[test]
 fn whatever_was_on_its_way_is_there_once() {
     let places = places();
     assert!(places.len() >= 10, "{places:?}");
+    let ends = count(&places, hold);
+    let most = 6 * places.len();
+    assert!(ends >= most / 2, "only {ends} ends of {most}");
+}
+
+#[test]
+fn what_there_was_stays_until_it_is_made_again() {
+    let places = places();
+    let ends = count(&places, hold_rebuild);
+    let most = 6 * places.len();
+    assert!(ends >= most / 2, "only {ends} ends of {most}");
+}
+
+/// How often `hold` comes to a place, of six times each.
+fn count(places: &BTreeSet<String>, hold: fn(&str, u32, &str) -> bool) -> usize {
     let cases = places.iter().flat_map(|name| {
         let hits = [(1, "1"), (2, "2"), (3, "1"), (1, "2"), (2, "1"), (3, "2")];
         hits.map(|(hit, workers)| (name, hit, workers))
@@ -97,10 +135,5 @@ fn whatever_was_on_its_way_is_there_once() {
             });
         }
     });
-    let ends = ends.into_inner();
-    assert!(
-        ends >= 3 * places.len(),
-        "only {ends} ends at {} places",
-        places.len()
-    );
+    ends.into_inner()
 }

@@ -12,7 +12,7 @@ use super::Plan;
 use super::checkpointer::Checkpointer;
 use super::ownership;
 use super::progress_record::{ProgressRecord, SourceRecord};
-use super::recovery::{CheckpointPlan, Recovered};
+use super::recovery::{CheckpointPlan, Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,8 +50,9 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
     let lock = ownership::own(own, &run.control)?;
     let generation = committed(&**commit)?.generation;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let store = Store::begin(&disk, &own.dir, generation, plan.workers)?;
-    commit.fence()?;
+    let mut store = Store::begin(&disk, &own.dir, generation, plan.workers)?;
+    store.keep_older(true);
+    shut_out(&store, &**commit)?;
     // Whoever was shut out may have committed meanwhile.
     let record = committed(&**commit)?;
     if record.finished {
@@ -188,6 +189,7 @@ fn settle(
     }
     manifest.checkpoint = record.checkpoint + 1;
     checkpointer.commit = Some(Arc::clone(commit));
+    checkpointer.store.keep_older(false);
     checkpointer.settle(manifest)
 }
 

@@ -147,11 +147,7 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
     // Before others are shut out: whoever of them wakes up later finds it, and lets this one be.
     let store = Store::begin(&disk, &own.dir, generation, plan.workers)?;
     if let Some(commit) = &own.commit {
-        // Whoever was stopped on its way here, and taken over, ends; also if it has just shut its
-        // successor out, which a restart puts right.
-        store.check_newest()?;
-        commit.fence()?;
-        store.check_newest()?;
+        shut_out(&store, &**commit)?;
     }
     crash_point("state looked for");
     let manifest = committed(&*disk, &own)?;
@@ -170,6 +166,14 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         manifest,
         continued,
     }))
+}
+
+/// From here on nobody else commits. Whoever was stopped on its way here, and taken over, ends;
+/// also if it has just shut its successor out, which a restart puts right.
+pub(super) fn shut_out(store: &Store, commit: &dyn Commit) -> Result {
+    store.check_newest()?;
+    commit.fence()?;
+    store.check_newest()
 }
 
 /// Sources go on where the checkpoint left them.

@@ -54,6 +54,8 @@ pub(crate) struct Store {
     logs: Vec<Option<Log>>,
     /// The names of all logs are on the disk.
     named: bool,
+    /// What older generations left is not cleaned up.
+    keeps_older: bool,
 }
 
 impl Store {
@@ -79,7 +81,13 @@ impl Store {
             before: Vec::new(),
             logs: (0..workers).map(|_| None).collect(),
             named: true,
+            keeps_older: false,
         })
+    }
+
+    /// Whether older generations stay: as long as what was committed may be one of them.
+    pub(crate) fn keep_older(&mut self, keeps: bool) {
+        self.keeps_older = keeps;
     }
 
     /// The run continues with `logs`.
@@ -194,7 +202,8 @@ impl Store {
         keep.insert(&manifest);
         keep.extend(self.logs.iter().flatten().map(|log| &*log.path));
         let mut there = generations(&*self.disk, &self.dir)?;
-        there.retain(|generation| *generation <= self.generation);
+        let oldest = if self.keeps_older { self.generation } else { 0 };
+        there.retain(|generation| (oldest..=self.generation).contains(generation));
         let folders: Vec<_> = there.into_iter().map(folder_of).collect();
         let mut others = Vec::new();
         for folder in &folders {
