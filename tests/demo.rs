@@ -138,6 +138,29 @@ fn every_moment_on_the_screen_balances_and_results_come() {
 }
 
 #[test]
+fn a_job_that_is_killed_goes_on_and_loses_nothing() {
+    let mut terminal = demo(200, 60, &[], &[]);
+    terminal.wait("results", |screen| screen.matches(" events  ").count() == 8);
+    for checkpoint in ["a first", "a second"] {
+        terminal.press("k");
+        terminal.wait(checkpoint, |screen| {
+            screen.contains("killed: another process goes on")
+        });
+        terminal.wait(checkpoint, |screen| {
+            screen.contains("recovered from checkpoint ") && screen.contains(": 0 lost, 0 twice")
+        });
+        let before = balance(&terminal.screen()).unwrap();
+        terminal.wait("more records", |screen| {
+            let all = balance(screen).unwrap();
+            assert_eq!(all[0], all[1..].iter().sum::<u64>(), "{screen}");
+            all[0] > before[0] + 1_000
+        });
+    }
+    terminal.press("q");
+    assert!(proven(&terminal.ended(0)) > 100);
+}
+
+#[test]
 fn the_keys_have_their_effects() {
     let mut terminal = demo(200, 60, &[], &[]);
     terminal.press("l");

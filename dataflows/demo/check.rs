@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch::cli::Status;
+use anabranch::cli::{Resumed, Status};
 use anabranch::{Error, Result};
 use rdkafka::Message;
 use sha2::{Digest as _, Sha256};
@@ -48,6 +48,79 @@ pub(super) fn check(bootstrap: &str, status: &Status) -> Result<Verdict> {
     })?;
     let recount = counter.count(PARTITIONS as usize);
     Ok(compare(&recount, &written, status))
+}
+
+/// What is written, held against the log up to a checkpoint.
+#[derive(Debug)]
+pub(super) struct Cut {
+    /// Results and letters that the log has up to there, and that cannot be seen.
+    pub(super) lost: usize,
+    /// Those that can be seen more than once.
+    pub(super) twice: usize,
+    /// What a job that goes on there has counted before: the rest it counts itself.
+    pub(super) before: Status,
+}
+
+/// Counts the log again up to where a job went on.
+pub(super) fn check_cut(bootstrap: &str, resumed: &Resumed) -> Result<Cut> {
+    let source = resumed.sources.first();
+    let ends = source.map_or(&[][..], |source| &source.next);
+    let ends: BTreeMap<i32, i64> = ends
+        .iter()
+        .map(|(partition, next)| (partition.cast_signed(), next.cast_signed()))
+        .collect();
+    let written = read_written(bootstrap)?;
+    let is_before =
+        |(partition, offset): &Place| ends.get(partition).is_some_and(|end| offset < end);
+    let idle: BTreeSet<Place> = written.idle.iter().copied().filter(is_before).collect();
+    let late_idle = idle.len() as u64;
+    let mut counter = Counter::new(rules::rules(), idle);
+    read_whole(bootstrap, EVENTS, |message| {
+        let place = (message.partition(), message.offset());
+        if is_before(&place) {
+            counter.take(place, message.timestamp().to_millis(), message.payload());
+        }
+        Ok(())
+    })?;
+    let watermark = source.and_then(|source| source.watermark);
+    let recount = counter.count_until(watermark.unwrap_or(i64::MIN));
+    Ok(compare_cut(&recount, &written, late_idle))
+}
+
+fn compare_cut(recount: &Recount, written: &Written, late_idle: u64) -> Cut {
+    let results = written.results.iter();
+    let results: Vec<_> = results
+        .map(|(result, _)| ((&*result.user, result.window_start), result))
+        .collect();
+    let by_window: BTreeMap<_, _> = results.iter().copied().collect();
+    let mut twice = results.len() - by_window.len();
+    let wanted = recount.results.iter();
+    let mut lost = wanted
+        .filter(|((user, start), result)| by_window.get(&(&**user, *start)) != Some(result))
+        .count();
+    for (expected, written) in [
+        (&recount.late, &written.late),
+        (&recount.dead, &written.dead),
+    ] {
+        let seen: BTreeSet<Place> = written.iter().copied().collect();
+        twice += written.len() - seen.len();
+        lost += expected.difference(&seen).count();
+    }
+    Cut {
+        lost,
+        twice,
+        before: Status {
+            // What was held then is read once more from the state.
+            read: recount.read - recount.held,
+            used: recount.used,
+            duplicates: recount.duplicates,
+            late: recount.late.len() as u64 + late_idle,
+            late_idle,
+            dead: recount.dead.len() as u64,
+            results: recount.results.len() as u64,
+            ..Status::default()
+        },
+    }
 }
 
 fn read_written(bootstrap: &str) -> Result<Written> {
@@ -362,6 +435,36 @@ mod tests {
         caught(
             |_, status| status.results = 7,
             "results: the job says 7, the log says 3",
+        );
+    }
+
+    #[test]
+    fn what_a_kill_loses_or_repeats_is_caught() {
+        let told = |tamper: fn(&mut Written)| {
+            let (recount, mut written, _) = right();
+            tamper(&mut written);
+            let cut = compare_cut(&recount, &written, 1);
+            (cut.lost, cut.twice)
+        };
+        assert_eq!(told(|_| ()), (0, 0));
+        assert_eq!(told(|written| _ = written.results.pop()), (1, 0));
+        assert_eq!(told(|written| written.results[0].0.events += 1), (1, 0));
+        assert_eq!(told(|written| written.late.clear()), (1, 0));
+        let again = |written: &mut Written| written.results.push(written.results[0].clone());
+        assert_eq!(told(again), (0, 1));
+        assert_eq!(told(|written| written.dead.push((0, 7))), (0, 1));
+        // What comes behind the checkpoint is no difference.
+        assert_eq!(told(|written| written.late.push((1, 9))), (0, 0));
+    }
+
+    #[test]
+    fn what_was_counted_before_balances_without_what_is_held() {
+        let (recount, written, status) = right();
+        let before = compare_cut(&recount, &written, 1).before;
+        assert_eq!(before.read + status.held, status.read);
+        assert_eq!(
+            before.read,
+            before.used + before.duplicates + before.late + before.dead
         );
     }
 

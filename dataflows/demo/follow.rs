@@ -9,6 +9,7 @@ use std::time::Duration;
 use anabranch::{Error, Result};
 use rdkafka::Message;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 
 use super::envelope;
@@ -85,11 +86,11 @@ impl Drop for Follower {
 
 fn follow(consumer: &BaseConsumer, seen: &Mutex<Seen>, stop: &AtomicBool) -> Result {
     while !stop.load(SeqCst) {
-        let Some(message) = consumer.poll(POLL) else {
-            continue;
-        };
         let broken = |cause| Error::operating("the results' consumer").because(cause);
-        let message = message.map_err(broken)?;
+        let message = match consumer.poll(POLL) {
+            None | Some(Err(KafkaError::PartitionEOF(_))) => continue,
+            Some(message) => message.map_err(broken)?,
+        };
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match message.topic() {
             LATE => seen.late = Some(late(&message)),

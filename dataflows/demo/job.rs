@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -27,13 +28,16 @@ pub(crate) struct ChildArguments {
     /// The demo's Kafka
     #[arg(long)]
     bootstrap: String,
+    /// Where its state lies
+    #[arg(long)]
+    state_dir: PathBuf,
 }
 
 /// The child: runs the job until standard input closes.
 pub(crate) fn run_child(arguments: &ChildArguments) -> ExitCode {
     cli::run_attached(
         &user_activity::job(),
-        &rules::settings(&arguments.bootstrap),
+        &rules::settings(&arguments.bootstrap, &arguments.state_dir),
     )
 }
 
@@ -47,12 +51,13 @@ pub(super) struct JobProcess {
 }
 
 impl JobProcess {
-    /// Starts it on a Kafka.
-    pub(super) fn start(bootstrap: &str) -> Result<Self> {
+    /// Starts it on a Kafka, with its state in a folder.
+    pub(super) fn start(bootstrap: &str, state: &Path) -> Result<Self> {
         let broken = |cause: std::io::Error| Error::operating("the job's process").because(cause);
         let program = std::env::current_exe().map_err(broken)?;
         let mut child = Command::new(program)
-            .args([COMMAND, "--bootstrap", bootstrap])
+            .args([COMMAND, "--bootstrap", bootstrap, "--state-dir"])
+            .arg(state)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -94,6 +99,13 @@ impl JobProcess {
         )))
     }
 
+    /// Kills it as `kill -9` does, and waits until it is gone.
+    pub(super) fn kill(&mut self) {
+        // Both fail when it has ended, which is well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Closes it, and gives its last numbers.
     pub(super) fn close(mut self) -> Result<Status> {
         drop(self.input.take());
@@ -117,9 +129,7 @@ impl JobProcess {
 
 impl Drop for JobProcess {
     fn drop(&mut self) {
-        // Both fail when it has ended, which is well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

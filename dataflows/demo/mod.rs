@@ -13,6 +13,7 @@ mod recount;
 mod rules;
 mod screen;
 mod stage;
+mod supervised;
 mod tempo;
 mod text;
 mod topic;
@@ -94,12 +95,12 @@ fn played(arguments: &Arguments) -> Result {
 
 /// One line a second, for whoever has no terminal.
 fn tell(stage: &mut Stage, until: &Until) -> Result<End> {
-    print(&stage.moment().title())?;
+    print(&stage.moment()?.title())?;
     print(&Model::setup())?;
     let mut told = clock::now();
     loop {
         stage.trouble()?;
-        let moment = stage.moment();
+        let moment = stage.moment()?;
         if told.elapsed() >= LINE {
             told += LINE;
             print(&moment.line())?;

@@ -21,6 +21,8 @@ pub(super) struct Model {
     /// The partition that is not written, and how many events wait for it.
     pub(super) paused: Option<(u32, u64)>,
     pub(super) seen: Seen,
+    /// What became of the last kill.
+    pub(super) recovery: Option<String>,
 }
 
 impl Model {
@@ -102,7 +104,9 @@ impl Model {
             }
         };
         let rate = grouped(self.rate);
-        format!("[l] send a late event   {pause}   [r] rate {rate}/s   [q] quit")
+        format!(
+            "[l] send a late event   {pause}   [r] rate {rate}/s   [k] kill -9 the job   [q] quit"
+        )
     }
 
     /// All in one line, for whoever has no terminal.
@@ -183,6 +187,7 @@ pub(super) mod tests {
                 late: Some("late u-0092 by 3.4 s (events[1]@88121)".to_owned()),
                 dead: Some("dead events[0]@90211 decode: not JSON".to_owned()),
             },
+            recovery: Some("recovered from checkpoint 41 in 0.4 s: 0 lost, 0 twice".to_owned()),
         }
     }
 

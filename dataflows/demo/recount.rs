@@ -107,10 +107,15 @@ impl Counter {
     }
 
     /// Counts what has closed when the last records of `partitions` partitions were read.
-    pub(super) fn count(mut self, partitions: usize) -> Recount {
+    pub(super) fn count(self, partitions: usize) -> Recount {
         let slowest = self.largest.values().min().copied();
         let slowest = slowest.filter(|_| self.largest.len() == partitions);
         let watermark = slowest.map_or(i64::MIN, |slowest| slowest - self.rules.lag);
+        self.count_until(watermark)
+    }
+
+    /// Counts what has closed at `watermark`.
+    pub(super) fn count_until(mut self, watermark: i64) -> Recount {
         self.entered.sort_unstable();
         let settled = self.entered.partition_point(|event| event.time < watermark);
         self.seen.held = (self.entered.len() - settled) as u64;

@@ -1,5 +1,6 @@
 //! What the demo runs, and with which parameters: small ones, so that results come within seconds.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anabranch::Settings;
@@ -11,6 +12,8 @@ pub(super) const WORKERS: usize = 2;
 pub(super) const SIZE: Duration = Duration::from_secs(5);
 pub(super) const LAG: Duration = Duration::from_secs(2);
 pub(super) const IDLE: Duration = Duration::from_secs(5);
+/// Results can be seen when they are committed.
+pub(super) const CHECKPOINT: Duration = Duration::from_millis(200);
 /// Repeats come within a second or so; ids are kept this long, by the job and by the check.
 pub(super) const RETENTION: Duration = Duration::from_mins(1);
 /// As `run` has it.
@@ -40,12 +43,15 @@ pub(super) fn rules() -> Rules {
     }
 }
 
-/// The settings of the job on a Kafka.
-pub(super) fn settings(bootstrap: &str) -> Settings {
+/// The settings of the job on a Kafka, with its state in a folder.
+pub(super) fn settings(bootstrap: &str, state: &Path) -> Settings {
     let millis = |duration| format!("{}ms", whole(duration));
     Settings::new()
         .workers(WORKERS)
         .bootstrap(bootstrap)
+        .job_id("user_activity")
+        .state_dir(state)
+        .checkpoint_interval(CHECKPOINT)
         .idle_timeout(Some(IDLE))
         .max_ahead(Some(MAX_AHEAD))
         .set("size", &millis(SIZE))

@@ -31,7 +31,7 @@ fn shown(
     colours: bool,
 ) -> Result<End> {
     loop {
-        let moment = stage.moment();
+        let moment = stage.moment()?;
         let drawn = terminal.draw(|frame| draw(frame, &moment, colours));
         drawn.map_err(broken)?;
         stage.trouble()?;
@@ -41,7 +41,7 @@ fn shown(
         if event::poll(FRAME).map_err(broken)? {
             match wish(&event::read().map_err(broken)?) {
                 Some(Wish::Quit) => return Ok(End::Wished),
-                Some(wish) => stage.act(wish),
+                Some(wish) => stage.act(wish)?,
                 None => {}
             }
         }
@@ -64,6 +64,7 @@ fn wish(event: &Event) -> Option<Wish> {
         KeyCode::Char('l') => Some(Wish::Late),
         KeyCode::Char('p') => Some(Wish::Pause),
         KeyCode::Char('r') => Some(Wish::Rate),
+        KeyCode::Char('k') => Some(Wish::Kill),
         KeyCode::Char('q') | KeyCode::Esc => Some(Wish::Quit),
         _ => None,
     }
@@ -82,11 +83,12 @@ mod tests {
         let press = |code, modifiers| wish(&Event::Key(KeyEvent::new(code, modifiers)));
         let plain = |key| press(KeyCode::Char(key), KeyModifiers::NONE);
         assert_eq!(
-            ['l', 'p', 'r', 'q', 'x', 'c'].map(plain),
+            ['l', 'p', 'r', 'k', 'q', 'x', 'c'].map(plain),
             [
                 Some(Wish::Late),
                 Some(Wish::Pause),
                 Some(Wish::Rate),
+                Some(Wish::Kill),
                 Some(Wish::Quit),
                 None,
                 None

@@ -11,9 +11,9 @@ use super::check::{Verdict, check};
 use super::clock::{millis, now, whole};
 use super::feed::Feed;
 use super::follow::Follower;
-use super::job::JobProcess;
 use super::model::Model;
 use super::rules::{ACTIVITY, DEAD, EVENTS, LAG, LATE, PARTITIONS, SIZE};
+use super::supervised::Supervised;
 
 /// What the keys make of the rate, one after the other.
 const RATES: [u64; 5] = [1_000, 5_000, 10_000, 20_000, 50_000];
@@ -30,6 +30,7 @@ pub(super) enum Wish {
     Late,
     Pause,
     Rate,
+    Kill,
     Quit,
 }
 
@@ -37,7 +38,7 @@ pub(super) enum Wish {
 pub(super) struct Stage {
     feed: Feed,
     follower: Follower,
-    job: JobProcess,
+    job: Supervised,
     address: String,
     /// How much the job had read, in the last second.
     reads: VecDeque<(Instant, u64)>,
@@ -61,7 +62,7 @@ impl Stage {
             .topic(DEAD, 1)
             .start()?;
         let address = broker.bootstrap();
-        let job = JobProcess::start(&address)?;
+        let job = Supervised::start(&address)?;
         Ok(Self {
             feed: Feed::start(&address, rate)?,
             follower: Follower::start(&address)?,
@@ -73,8 +74,8 @@ impl Stage {
     }
 
     /// What is to be shown now.
-    pub(super) fn moment(&mut self) -> Model {
-        let status = self.job.status().unwrap_or_default();
+    pub(super) fn moment(&mut self) -> Result<Model> {
+        let status = self.job.status()?;
         let now = now();
         self.reads.push_back((now, status.read));
         let old = |(at, _): &(Instant, u64)| now.duration_since(*at) > Duration::from_secs(1);
@@ -83,18 +84,19 @@ impl Stage {
         }
         let (since, before) = self.reads[0];
         let passed = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(1);
-        Model {
+        Ok(Model {
             address: self.address.clone(),
             per_second: (status.read - before.min(status.read)) * 1_000 / passed.max(1),
             rate: self.feed.rate(),
             paused: self.feed.paused(),
             seen: self.follower.seen(),
+            recovery: self.job.said(),
             status,
-        }
+        })
     }
 
     /// Does what was wished, unless it is to quit.
-    pub(super) fn act(&self, wish: Wish) {
+    pub(super) fn act(&mut self, wish: Wish) -> Result {
         match wish {
             Wish::Late => self.feed.send_late(),
             Wish::Pause => {
@@ -106,8 +108,10 @@ impl Stage {
                 let next = RATES.iter().find(|other| **other > rate);
                 self.feed.set_rate(*next.unwrap_or(&RATES[0]));
             }
+            Wish::Kill => self.job.kill()?,
             Wish::Quit => {}
         }
+        Ok(())
     }
 
     /// Whether the log is as long as it may become.
@@ -138,9 +142,9 @@ impl Stage {
         drop(follower);
         let beyond = whole(SIZE) + whole(LAG);
         let mut last = 0;
-        let largest = || job.status().and_then(|status| status.largest).unwrap_or(0);
+        let largest = job.status()?.largest.unwrap_or(0);
         let written = feed.close(|| {
-            last = millis().max(largest()) + beyond;
+            last = millis().max(largest) + beyond;
             last
         })?;
         drain(&mut job, written, last - whole(LAG))?;
@@ -152,10 +156,10 @@ impl Stage {
 }
 
 /// Waits until the job has read all that was written and closed all windows before `watermark`.
-fn drain(job: &mut JobProcess, written: u64, watermark: i64) -> Result {
+fn drain(job: &mut Supervised, written: u64, watermark: i64) -> Result {
     let mut before = (now(), Status::default());
     loop {
-        let status = job.status().unwrap_or_default();
+        let status = job.status()?;
         let passed = status.watermark.is_some_and(|reached| reached >= watermark);
         if status.read >= written && passed && status.windows_open == 0 {
             return Ok(());

@@ -1,9 +1,11 @@
 //! Topics read by an ordinary consumer, from their start.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anabranch::{Error, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
@@ -18,6 +20,7 @@ pub(super) fn consumer(bootstrap: &str, topics: &[&str]) -> Result<BaseConsumer>
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "anabranch-demo")
         .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50")
         .create();
     let consumer = made.map_err(|cause| Error::operating("the consumer").because(cause))?;
@@ -41,40 +44,36 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
     Ok(i32::try_from(partitions).unwrap_or(0))
 }
 
-/// Reads all that `topic` holds now, from offset 0 on.
+/// Reads all that `topic` holds now, from offset 0 on, as far as it is committed.
 pub(super) fn read_whole(
     bootstrap: &str,
     topic: &str,
     mut take: impl FnMut(&BorrowedMessage<'_>) -> Result,
 ) -> Result {
     let consumer = consumer(bootstrap, &[topic])?;
-    let mut ends = Vec::new();
-    for partition in 0..partitions(&consumer, topic)? {
+    let count = partitions(&consumer, topic)?;
+    for partition in 0..count {
         let ends_of = consumer.fetch_watermarks(topic, partition, PATIENCE);
-        let (start, end) = ends_of.map_err(|cause| broken(topic, cause))?;
+        let (start, _) = ends_of.map_err(|cause| broken(topic, cause))?;
         if start > 0 {
             let why = format!("topic `{topic}`: partition {partition}: starts at offset {start}");
             return Err(Error::operating(why));
         }
-        ends.push(end);
     }
-    let mut left: i64 = ends.iter().sum();
+    // Offsets are no count: markers of transactions have some, too.
+    let mut left: BTreeSet<i32> = (0..count).collect();
     let mut heard = now();
-    while left > 0 {
-        let Some(message) = consumer.poll(POLL) else {
-            if heard.elapsed() > PATIENCE {
-                let why = format!("topic `{topic}`: {left} records do not come");
+    while !left.is_empty() {
+        match consumer.poll(POLL) {
+            None if heard.elapsed() > PATIENCE => {
+                let why = format!("topic `{topic}`: partitions {left:?} do not come to an end");
                 return Err(Error::operating(why));
             }
-            continue;
-        };
-        let message = message.map_err(|cause| broken(topic, cause))?;
-        heard = now();
-        let end = ends[usize::try_from(message.partition()).unwrap_or(0)];
-        if message.offset() < end {
-            left -= 1;
-            take(&message)?;
+            None => continue,
+            Some(Err(KafkaError::PartitionEOF(partition))) => _ = left.remove(&partition),
+            Some(message) => take(&message.map_err(|cause| broken(topic, cause))?)?,
         }
+        heard = now();
     }
     Ok(())
 }
@@ -94,6 +93,6 @@ pub(super) fn number(message: &BorrowedMessage<'_>, name: &str) -> Option<i64> {
     header(message, name)?.parse().ok()
 }
 
-fn broken(topic: &str, cause: rdkafka::error::KafkaError) -> Error {
+fn broken(topic: &str, cause: KafkaError) -> Error {
     Error::operating(format!("topic `{topic}`")).because(cause)
 }

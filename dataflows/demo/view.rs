@@ -41,6 +41,9 @@ fn lines(model: &Model, width: usize, colours: bool) -> Vec<Line<'static>> {
     let balance = format!("{}   {}", model.balance(), model.speed());
     lines.extend(styled(&balance, width, colour(Color::Green)));
     lines.extend(styled(&model.watermark(), width, colour(Color::Cyan)));
+    if let Some(recovery) = &model.recovery {
+        lines.extend(styled(recovery, width, colour(Color::Magenta)));
+    }
     lines.push(Line::default());
     let letters = [
         (&model.seen.late, Color::Yellow),
@@ -104,6 +107,7 @@ mod tests {
             "9,987/s",
             "watermark 12:00:00 (2.1 s behind)",
             "events[2] idle",
+            "recovered from checkpoint 41 in 0.4 s: 0 lost, 0 twice",
             "late u-0092 by 3.4 s (events[1]@88121)",
             "dead events[0]@90211 decode: not JSON",
             "u-0000  12:00:00",

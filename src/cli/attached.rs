@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{end, watched};
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::observe::{Board, Metrics, Summary, now};
+use crate::observe::{Resumed, Summary, now};
 use crate::runtime::{Run, Settings};
 use crate::time::EventTime;
 
@@ -54,6 +54,10 @@ pub struct Status {
     pub largest: Option<i64>,
     /// All partitions, source by source.
     pub partitions: Vec<PartitionState>,
+    /// Where the run went on, if it did; what is counted, is counted from there on.
+    pub resumed: Option<Resumed>,
+    /// The last checkpoint that it has committed.
+    pub checkpoint: Option<u64>,
     /// The run is over: these are its last numbers.
     pub ended: bool,
 }
@@ -101,7 +105,7 @@ fn attached(job: &Job, settings: &Settings) -> Result {
     }
     tell(&Status {
         ended: true,
-        ..status(&summary, &run.metrics, &run.board)
+        ..status(&summary, &run)
     })
 }
 
@@ -130,7 +134,7 @@ fn balanced(run: &Run, ended: &Receiver<()>) -> Option<Status> {
     for _ in 0..MOMENTS {
         let summary = Summary::of(&run.metrics);
         if summary.balances() {
-            return Some(status(&summary, &run.metrics, &run.board));
+            return Some(status(&summary, run));
         }
         let waited = ended.recv_timeout(MOMENT);
         if waited != Err(RecvTimeoutError::Timeout) {
@@ -149,8 +153,9 @@ fn tell(status: &Status) -> Result {
     stdout.flush().map_err(broken)
 }
 
-fn status(summary: &Summary, metrics: &Metrics, board: &Board) -> Status {
+fn status(summary: &Summary, run: &Run) -> Status {
     let clock = now();
+    let (metrics, board) = (&run.metrics, &run.board);
     let sources = board.sources();
     let partitions = sources.iter().flat_map(|source| {
         let told = |status: crate::observe::PartitionStatus| PartitionState {
@@ -177,6 +182,8 @@ fn status(summary: &Summary, metrics: &Metrics, board: &Board) -> Status {
         watermark: board.behind().and_then(|source| known(source.watermark())),
         largest: known(metrics.largest()),
         partitions: partitions.collect(),
+        resumed: run.checkpoints.resumed().cloned(),
+        checkpoint: run.checkpoints.last().map(|last| last.number),
         ended: false,
     }
 }

@@ -34,6 +34,7 @@ use crate::stream::Control;
 use args::{Arguments, Command};
 use config::Stop;
 
+pub use crate::observe::{Resumed, ResumedSource};
 pub use attached::{PartitionState, Status, run_attached};
 pub use console::say;
 

@@ -3,6 +3,7 @@
 
 mod board;
 mod budget;
+mod checkpoints;
 mod clock;
 mod crash;
 mod holding;
@@ -12,6 +13,8 @@ mod summary;
 
 pub(crate) use board::{Board, PartitionStatus, SinkStatus, SourceStatus};
 pub(crate) use budget::Budget;
+pub(crate) use checkpoints::CheckpointBoard;
+pub use checkpoints::{Resumed, ResumedSource};
 pub(crate) use clock::now;
 pub(crate) use clock::time_of_day;
 pub(crate) use crash::crash_point;

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use crate::connectors::Commit;
 use crate::error::Result;
-use crate::observe::{Metrics, crash_point, now, time_of_day};
+use crate::observe::{CheckpointBoard, Metrics, crash_point, now, time_of_day};
 use crate::state::manifest::{Manifest, to_json};
 use crate::state::store::Store;
 use crate::state::{Checkpoints, Note, PartitionFact};
@@ -64,6 +64,7 @@ pub(super) struct Checkpointer {
     pub(super) notes: Receiver<Note>,
     pub(super) control: Arc<Control>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) board: Arc<CheckpointBoard>,
     pub(super) store: Store,
     pub(super) commit: Option<Arc<dyn Commit>>,
     pub(super) interval: Duration,
@@ -286,6 +287,8 @@ impl Checkpointer {
             self.store.bytes(),
             began.elapsed()
         );
+        let bytes = self.store.bytes();
+        self.board.commit(manifest.checkpoint, bytes, began);
         self.store.clean(&manifest)?;
         self.manifest = manifest;
         Ok(())

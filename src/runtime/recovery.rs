@@ -157,6 +157,7 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         let restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
         continued.state = Some(restored);
         resume(&plan.sources, &plan.source_names, manifest, &mut continued)?;
+        run.checkpoints.resume(manifest.resumed());
     }
     crash_point("state loaded");
     Ok(Some(Recovered {
@@ -223,12 +224,7 @@ impl Recovered {
         });
         manifest.sources = sources_now(plan, &manifest.sources)?;
         if !self.plan.finishes {
-            // The next run ends elsewhere.
-            let partitions = manifest
-                .sources
-                .iter_mut()
-                .flat_map(|source| &mut source.partitions);
-            partitions.for_each(|partition| partition.end = None);
+            manifest.forget_ends(); // the next run ends elsewhere
         }
         let mut store = self.store;
         store.continue_with(manifest.logs.clone());
@@ -242,6 +238,7 @@ impl Recovered {
             notes,
             control: Arc::clone(&run.control),
             metrics: Arc::clone(&run.metrics),
+            board: Arc::clone(&run.checkpoints),
             store,
             commit: self.plan.commit.clone(),
             interval: self.plan.interval,

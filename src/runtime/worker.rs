@@ -19,7 +19,7 @@ use super::recovery;
 use super::{Plan, create};
 use crate::connectors::{Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::{Board, Budget, Metrics, Summary, now};
+use crate::observe::{Board, Budget, CheckpointBoard, Metrics, Summary, now};
 use crate::state::{Checkpoints, Note};
 use crate::stream::{Control, Running};
 use crate::time::Epoch;
@@ -37,6 +37,7 @@ pub(crate) struct Run {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) checkpoints: Arc<CheckpointBoard>,
 }
 
 impl Run {
@@ -54,6 +55,7 @@ impl Run {
             metrics: Arc::new(Metrics::new(workers)),
             board: Arc::default(),
             budget: Arc::default(),
+            checkpoints: Arc::default(),
         }
     }
 }

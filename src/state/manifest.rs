@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoints::{PartitionFact, Stand};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{Resumed, ResumedSource};
 use crate::time::watermark::PartitionClock;
 use crate::time::{EventTime, Progress};
 
@@ -94,6 +95,29 @@ pub(crate) struct LogPart {
     pub(crate) path: String,
     pub(crate) len: u64,
     pub(crate) crc: u32,
+}
+
+impl Manifest {
+    /// A bounded run that goes on from here ends where the log does then.
+    pub(crate) fn forget_ends(&mut self) {
+        let sources = self.sources.iter_mut();
+        let partitions = sources.flat_map(|source| &mut source.partitions);
+        partitions.for_each(|partition| partition.end = None);
+    }
+
+    /// Where a run goes on, for whoever watches it.
+    pub(crate) fn resumed(&self) -> Resumed {
+        let next = |state: &PartitionState| (state.partition, state.next);
+        let sources = self.sources.iter().map(|source| ResumedSource {
+            source: source.port.clone(),
+            watermark: source.watermark,
+            next: source.partitions.iter().map(next).collect(),
+        });
+        Resumed {
+            checkpoint: self.checkpoint,
+            sources: sources.collect(),
+        }
+    }
 }
 
 /// A time as JSON has it: none before the first.

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::exposition::{Exposition, Kind};
-use crate::observe::WorkerMetrics;
+use crate::observe::{WorkerMetrics, now};
 use crate::runtime::Run;
 use crate::time::EventTime;
 
@@ -174,6 +174,7 @@ fn resources(out: &mut Exposition, run: &Run) {
         help,
         run.budget.state(),
     );
+    checkpoints(out, run);
     let workers = run.metrics.workers().iter().enumerate();
     let busy = workers.filter_map(|(worker, told)| {
         let busy = told.life.busy()?.as_secs_f64();
@@ -184,6 +185,23 @@ fn resources(out: &mut Exposition, run: &Run) {
     let resident = resident_bytes().map(|bytes| (Vec::new(), bytes));
     let help = "Resident memory of the process.";
     out.family("process_resident_memory_bytes", Gauge, help, resident);
+}
+
+/// Nothing of a run that has committed none.
+fn checkpoints(out: &mut Exposition, run: &Run) {
+    let Some(last) = run.checkpoints.last() else {
+        return;
+    };
+    let help = "Number of the last committed checkpoint.";
+    out.one("anabranch_checkpoint", Gauge, help, last.number);
+    let help = "Bytes on disk that the last committed checkpoint names.";
+    out.one("anabranch_checkpoint_bytes", Gauge, help, last.bytes);
+    let age = now().duration_since(last.at).as_secs_f64();
+    let help = "Time since the last commit; an idle job commits nothing.";
+    out.one("anabranch_checkpoint_age_seconds", Gauge, help, age);
+    let took = last.took.as_secs_f64();
+    let help = "What the last checkpoint took from being gathered to being committed.";
+    out.one("anabranch_checkpoint_duration_seconds", Gauge, help, took);
 }
 
 /// Seconds since 1970; infinite at the end, nothing where there is no time yet.
