@@ -114,7 +114,7 @@ where
         let source = Made {
             partitions: workers,
             records: shape.records,
-            pauses: Vec::new(),
+            ..Made::default()
         };
         let ended = go(&job, source, workers as usize, 0);
         check(total.get(), ended);
@@ -341,6 +341,7 @@ pub(crate) fn window_state(look: impl Fn() + Send + Sync + 'static) -> u64 {
         partitions: 1,
         records: 2 * KEYS,
         pauses: vec![(KEYS, Arc::clone(&look)), (2 * KEYS, look)],
+        ..Made::default()
     };
     go(&job, source, 1, KEYS);
     KEYS

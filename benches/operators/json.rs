@@ -155,7 +155,7 @@ pub(crate) fn encode(name: &'static str, shape: Shape, all: bool) -> Case {
         let source = Made {
             partitions: 1,
             records: shape.records,
-            pauses: Vec::new(),
+            ..Made::default()
         };
         go(&job, source, 1, if all { shape.records } else { 0 });
         assert_eq!(total.get(), shape.records, "{name}");

@@ -1,11 +1,11 @@
 //! Events that cost nothing to make, and sums that show that all of them came through.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anabranch::connectors::{Fetched, Found, Reader, Share, Source};
+use anabranch::connectors::{Fetched, Found, PartitionCut, Reader, Share, Source, SourceCut};
 use anabranch::event::Origin;
 use anabranch::prelude::*;
 
@@ -32,6 +32,20 @@ pub(crate) struct Made {
     pub(crate) partitions: u32,
     pub(crate) records: u64,
     pub(crate) pauses: Vec<Pause>,
+    /// Where each partition begins, if it is not read from its start.
+    pub(crate) from: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Made {
+    fn begins(&self) -> Vec<u64> {
+        let mut from = self
+            .from
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        from.resize(self.partitions as usize, 0);
+        from
+    }
 }
 
 impl Source for Made {
@@ -47,11 +61,34 @@ impl Source for Made {
         Ok(())
     }
 
+    fn cut(&self) -> Result<Option<SourceCut>> {
+        let partitions = (0..)
+            .zip(self.begins())
+            .map(|(partition, next)| PartitionCut {
+                partition,
+                next,
+                end: None,
+            });
+        Ok(Some(SourceCut {
+            identity: "made".to_owned(),
+            partitions: partitions.collect(),
+        }))
+    }
+
+    fn resume(&self, cut: &SourceCut) -> Result {
+        let mut from = self.begins();
+        for known in &cut.partitions {
+            from[known.partition as usize] = known.next;
+        }
+        *self.from.lock().unwrap_or_else(PoisonError::into_inner) = from;
+        Ok(())
+    }
+
     fn open(&self, share: Share) -> Result<Box<dyn Reader>> {
         let partitions = (0..self.partitions).filter(|partition| share.owns(*partition));
         Ok(Box::new(MadeReader {
             partitions: partitions.collect(),
-            next: vec![0; self.partitions as usize],
+            next: self.begins(),
             made: self.clone(),
             since: None,
         }))
