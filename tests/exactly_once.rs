@@ -204,6 +204,58 @@ fn a_lost_state_is_made_again_from_the_log_and_nothing_is_written_twice() {
     );
 }
 
+#[test]
+fn a_job_begins_with_the_state_of_a_savepoint_and_then_has_its_own() {
+    let place = Place::new();
+    place.write(0, 45);
+    let ended = place.run(&["--catch-up", "--workers", "2"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(40));
+    let saved = place.path().join("saved");
+    let saved = saved.to_str().unwrap();
+    let save = |to: &str| {
+        run(
+            "anabranch",
+            place.path(),
+            &["checkpoint", "save", "state", to],
+        )
+    };
+    let told = save(saved);
+    assert_eq!(told.code, 0, "{}", told.said());
+    assert_eq!(save(saved).code, 2, "it holds a savepoint already");
+    let sound = run("anabranch", place.path(), &["checkpoint", "verify", saved]);
+    assert_eq!(sound.code, 0, "{}", sound.said());
+    // The first job goes on, and the savepoint stays what it is.
+    place.write(45, 80);
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(80));
+    // The other one has the window that was open, and none that was written.
+    let other = place.beside();
+    let begin = ["--from-savepoint", saved];
+    let ended = other.run(&[&begin[..], &["--set", "size=5s", "--bounded"]].concat());
+    assert_eq!(ended.code, 3, "{}", ended.said());
+    let running = other.start(&[&begin[..], &["--workers", "3"]].concat());
+    let due: Vec<_> = expected(80)
+        .into_iter()
+        .filter(|it| !expected(40).contains(it))
+        .collect();
+    other.wait_for(due.len() - expected(10).len());
+    drop(running); // killed
+    let ended = other.run(&[&begin[..], &["--bounded"]].concat());
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(other.seen(), due);
+    // What is no savepoint is refused by its name.
+    let nothing = place.beside();
+    let refused = nothing.run(&["--from-savepoint", "nowhere", "--bounded"]);
+    assert_eq!(refused.code, 3, "{}", refused.said());
+    assert!(
+        refused.said().contains("`nowhere` is no savepoint"),
+        "{}",
+        refused.said()
+    );
+}
+
 /// A damaged or missing manifest or log is refused; they are put back.
 fn damage(place: &Place) {
     for name in ["checkpoint-", "worker="] {

@@ -139,6 +139,9 @@ pub(super) struct RunArguments {
     /// The state dir is lost or of another plan: read the log again, write nothing twice, go on
     #[arg(long)]
     rebuild: bool,
+    /// A job without state begins with that of this folder, which `anabranch checkpoint save` made
+    #[arg(long, value_name = "DIR")]
+    from_savepoint: Option<PathBuf>,
     /// Read flags from a TOML file; flags and environment (ANABRANCH_WORKERS=2) win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -296,6 +299,9 @@ impl RunArguments {
             settings = settings.state_dir(dir);
         }
         settings = settings.rebuild(self.rebuild);
+        if let Some(dir) = &self.from_savepoint {
+            settings = settings.from_savepoint(dir);
+        }
         settings = settings.catch_up(self.catch_up).instance(match () {
             () if self.take_over => Instance::TakesOver,
             () if self.standby => Instance::StandsBy,

@@ -77,6 +77,7 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
         lock,
         store,
         manifest: Some(beginning(own, &record)),
+        fresh: false,
         continued,
     };
     at_once(&again.sources, |source| source.prepare())?;

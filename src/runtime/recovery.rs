@@ -10,9 +10,12 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use tracing::info;
 
 use super::Plan;
 use super::checkpointer::{Checkpointer, Parts, State};
@@ -26,14 +29,14 @@ use crate::observe::{crash_point, time_of_day};
 use crate::state::checkpoints::Continued;
 use crate::state::disk::{Disk, Lock, RealDisk};
 use crate::state::manifest::{FORMAT, Manifest, OperatorShape, PartitionState, SourceState};
-use crate::state::store::{self, Store};
+use crate::state::store::{self, Store, savepoint};
 use crate::state::{Checkpoints, Note};
 use crate::stream::Description;
 
 /// What a plan says of checkpoints.
 #[derive(Clone)]
 pub(crate) struct CheckpointPlan {
-    pub(crate) dir: std::path::PathBuf,
+    pub(crate) dir: PathBuf,
     pub(crate) interval: Duration,
     /// The job's id, and the name of its description.
     pub(crate) job: String,
@@ -44,6 +47,8 @@ pub(crate) struct CheckpointPlan {
     pub(crate) instance: Instance,
     /// Bounded sources end for good, and everything open fires.
     pub(crate) finishes: bool,
+    /// Where a job without state begins.
+    pub(crate) savepoint: Option<PathBuf>,
 }
 
 impl CheckpointPlan {
@@ -66,6 +71,10 @@ impl CheckpointPlan {
                 let why = "--catch-up: needs --state-dir DIR, where the next run goes on";
                 return Err(Error::usage(why));
             }
+            if settings.from_savepoint.is_some() {
+                let why = "--from-savepoint: needs --state-dir DIR, where the job goes on";
+                return Err(Error::usage(why));
+            }
             return Ok(None);
         };
         let shape = |(name, shape): &(String, String)| OperatorShape {
@@ -81,6 +90,7 @@ impl CheckpointPlan {
             operators: description.stateful.iter().map(shape).collect(),
             instance: settings.instance,
             finishes: !settings.catch_up,
+            savepoint: settings.from_savepoint.clone(),
         }))
     }
 }
@@ -113,8 +123,10 @@ pub(super) struct Recovered {
     pub(super) lock: Option<Lock>,
     /// A generation of its own.
     pub(super) store: Store,
-    /// `None`: the job starts afresh.
+    /// `None`: the job starts with nothing.
     pub(super) manifest: Option<Manifest>,
+    /// Nothing is committed yet: checkpoint 0 is, before anything is read.
+    pub(super) fresh: bool,
     pub(super) continued: Continued,
 }
 
@@ -150,7 +162,12 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         shut_out(&store, &**commit)?;
     }
     crash_point("state looked for");
-    let manifest = committed(&*disk, &own)?;
+    let committed = committed(&*disk, &own)?;
+    let fresh = committed.is_none();
+    let manifest = match (committed, &own.savepoint) {
+        (None, Some(from)) => Some(begin_with(&*disk, from, &own, &store)?),
+        (committed, _) => committed,
+    };
     let mut continued = Continued::default();
     if let Some(manifest) = &manifest {
         check(manifest, &own)?;
@@ -165,8 +182,31 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         lock,
         store,
         manifest,
+        fresh,
         continued,
     }))
+}
+
+/// The manifest of a job that begins with the state of a savepoint, which is its own from now on.
+fn begin_with(
+    disk: &dyn Disk,
+    from: &Path,
+    own: &CheckpointPlan,
+    store: &Store,
+) -> Result<Manifest> {
+    let saved = savepoint::saved(disk, from)?;
+    info!(
+        "begins with checkpoint {} of job `{}`",
+        saved.checkpoint, saved.job
+    );
+    Ok(Manifest {
+        logs: store.adopt(from, &saved.logs)?,
+        sources: saved.sources,
+        operators: saved.operators,
+        finished: saved.finished,
+        full_bytes: saved.full_bytes,
+        ..first(own)
+    })
 }
 
 /// From here on nobody else commits. Whoever was stopped on its way here, and taken over, ends;
@@ -213,15 +253,8 @@ impl Recovered {
     pub(super) fn begin(self, plan: &Plan, run: &Run) -> Result<Checkpointing> {
         let (tell, notes) = mpsc::channel::<Note>();
         let holds = self.plan.commit.is_some();
-        let fresh = self.manifest.is_none();
-        let mut manifest = self.manifest.unwrap_or_else(|| Manifest {
-            format: FORMAT,
-            job: self.plan.job.clone(),
-            name: self.plan.name.clone(),
-            lineage: format!("{:x}-{:x}", time_of_day().millis(), std::process::id()),
-            operators: self.plan.operators.clone(),
-            ..Manifest::default()
-        });
+        let first = || first(&self.plan);
+        let mut manifest = self.manifest.unwrap_or_else(first);
         manifest.sources = sources_now(plan, &manifest.sources)?;
         if !self.plan.finishes {
             manifest.forget_ends(); // the next run ends elsewhere
@@ -250,7 +283,7 @@ impl Recovered {
             manifest: manifest.clone(),
             state: State::new(),
         };
-        if fresh {
+        if self.fresh {
             manifest.made_at = time_of_day().millis();
             checkpointer.settle(manifest)?;
         }
@@ -265,6 +298,18 @@ impl Recovered {
             commit: self.plan.commit,
             _lock: self.lock,
         })
+    }
+}
+
+/// No state yet.
+fn first(own: &CheckpointPlan) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        job: own.job.clone(),
+        name: own.name.clone(),
+        lineage: format!("{:x}-{:x}", time_of_day().millis(), std::process::id()),
+        operators: own.operators.clone(),
+        ..Manifest::default()
     }
 }
 

@@ -85,6 +85,7 @@ pub struct Settings {
     pub(crate) instance: Instance,
     pub(crate) catch_up: bool,
     pub(crate) rebuild: bool,
+    pub(crate) from_savepoint: Option<PathBuf>,
     pub(crate) create_topics: bool,
     pub(crate) cut: Option<(Cut, Option<u64>)>,
     pub(crate) round_trip: bool,
@@ -323,6 +324,15 @@ impl Settings {
     #[must_use]
     pub fn rebuild(mut self, rebuild: bool) -> Self {
         self.rebuild = rebuild;
+        self
+    }
+
+    /// A job that has no state yet begins with that of a savepoint (`anabranch checkpoint save`),
+    /// and reads on from there: also under another [`Settings::job_id`], and with other outputs. A
+    /// job that has state goes on with its own. Needs a state directory.
+    #[must_use]
+    pub fn from_savepoint(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.from_savepoint = Some(dir.into());
         self
     }
 

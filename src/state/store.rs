@@ -12,6 +12,7 @@
 
 mod found;
 mod names;
+pub(crate) mod savepoint;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::program::{Ended, Running, bid, program, run};
@@ -22,7 +23,7 @@ pub(crate) fn now() -> Instant {
 
 /// Topics of one job, and where its state lies.
 pub(crate) struct Place {
-    pub(crate) topics: Topics,
+    pub(crate) topics: Arc<Topics>,
     /// The job's id.
     pub(crate) id: String,
     bids: String,
@@ -35,9 +36,18 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let topics = Topics::new();
-        let [id, bids, stats] = ["job", "bids", "stats"].map(Topics::fresh);
+        let (topics, bids) = (Topics::new(), Topics::fresh("bids"));
         topics.create(&bids, PARTITIONS);
+        Self::on(Arc::new(topics), bids)
+    }
+
+    /// Another job, with all its own but the bids.
+    pub(crate) fn beside(&self) -> Self {
+        Self::on(Arc::clone(&self.topics), self.bids.clone())
+    }
+
+    fn on(topics: Arc<Topics>, bids: String) -> Self {
+        let [id, stats] = ["job", "stats"].map(Topics::fresh);
         topics.create(&stats, 2);
         for letters in ["late", "dead"] {
             topics.create(&format!("{id}.{letters}"), 1);

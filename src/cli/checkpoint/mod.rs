@@ -1,7 +1,8 @@
 //! `anabranch checkpoint`: what a state directory holds, and whether it is whole. Nothing is
-//! changed, and a job may run there meanwhile.
+//! changed there, and a job may run meanwhile.
 
 mod list;
+mod save;
 mod show;
 mod verify;
 
@@ -46,6 +47,12 @@ enum Command {
     #[command(after_help = "Examples:\n  anabranch checkpoint show state/bids\n  \
                             anabranch checkpoint show state/bids 41 -o json")]
     Show(OneOf),
+    /// Copy the newest checkpoint to a folder of its own, a savepoint
+    ///
+    /// All checksums are looked at on the way. The job may run meanwhile. A job without state, also
+    /// another one, begins there with `run --from-savepoint`.
+    #[command(after_help = "Example:\n  anabranch checkpoint save state/bids saved/bids-41")]
+    Save(Copied),
     /// Read every checkpoint and every log of a state directory, and check all checksums
     ///
     /// A line for each file. Exit 3 if a job could not go on from one of them.
@@ -57,6 +64,17 @@ enum Command {
 struct Place {
     /// The job's --state-dir
     dir: PathBuf,
+    /// How to say it
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct Copied {
+    /// The job's --state-dir
+    dir: PathBuf,
+    /// The savepoint: a folder that is not there yet, or is empty
+    to: PathBuf,
     /// How to say it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -102,6 +120,10 @@ fn say(command: &Command) -> Result {
                 })?;
             verdict?;
             shown.map_or(Ok(()), |shown| out(&show_as(*output, &shown, show::text)))
+        }
+        Command::Save(Copied { dir, to, output }) => {
+            let saved = save::save(dir, to)?;
+            out(&show_as(*output, &saved, save::text))
         }
         Command::Verify(Place { dir, output }) => {
             let (checked, verdict) = steady(dir, |names| verify::verify(dir, names))?;
