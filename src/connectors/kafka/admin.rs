@@ -74,6 +74,13 @@ impl Probe {
         }
     }
 
+    /// The offset behind the last record of a partition that may be read, if a broker answers.
+    pub(super) fn end(&self, topic: &str, partition: u32, patience: Duration) -> Option<u64> {
+        let number = partition.cast_signed();
+        let ends = self.client().fetch_watermarks(topic, number, patience);
+        ends.ok().map(|(_, end)| end.cast_unsigned())
+    }
+
     /// What tells `topic` from an earlier one of its name; empty: the cluster does not tell.
     pub(super) fn topic_id(&self, topic: &str) -> String {
         let name = CString::new(topic).unwrap_or_default();

@@ -12,6 +12,7 @@ use super::admin;
 use super::client::{Consumer, Queue};
 use super::context::Context;
 use super::options::KafkaOptions;
+use super::stalled::Silent;
 use crate::connectors::Share;
 use crate::error::{Error, Result};
 
@@ -37,6 +38,7 @@ pub(super) struct Assignment {
     pub(super) share: Share,
     inner: Mutex<Inner>,
     has_grown: AtomicBool,
+    silent: Mutex<Silent>,
     /// Why nothing can be read any more.
     failed: OnceLock<String>,
 }
@@ -56,6 +58,7 @@ impl Assignment {
             share,
             inner: Mutex::default(),
             has_grown: AtomicBool::new(false),
+            silent: Mutex::default(),
             failed: OnceLock::new(),
         }
     }
@@ -123,6 +126,11 @@ impl Assignment {
         } else {
             Vec::new()
         }
+    }
+
+    /// Partitions that the reader hears nothing of.
+    pub(super) fn silent(&self) -> MutexGuard<'_, Silent> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing can be read any more: the reader says so at its next look.

@@ -31,6 +31,7 @@ mod resumed;
 mod scout;
 mod sink;
 mod source;
+mod stalled;
 #[cfg(test)]
 mod tests;
 mod transaction;

@@ -14,6 +14,7 @@ use super::admin::describe;
 use super::aside::aside;
 use super::assignment::{Assignment, Span};
 use super::client::{Consumer, Message, Messages, Queue, Right};
+use super::stalled::AFTER;
 use crate::connectors::{Fetched, Found, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Origin, Record};
@@ -21,6 +22,10 @@ use crate::time::EventTime;
 
 /// How often offsets are shown to lag tools.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// A partition that is not asked is not silent: others are let catch up.
+const ASKED: Duration = Duration::from_secs(2);
+/// How often the scout is told what is silent.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 /// How long the last of them may take.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
@@ -35,6 +40,8 @@ struct Slot {
     /// last offsets are markers of transactions or were compacted away.
     mark: Option<u64>,
     ended: bool,
+    /// Since when there was nothing, and when it was last asked for.
+    silent: Option<(Instant, Instant)>,
     /// Comes after the records that were given before it.
     failed: Option<Error>,
     passed: Option<u64>,
@@ -57,6 +64,7 @@ impl Slot {
             span,
             next: span.start,
             mark: None,
+            silent: None,
             failed: None,
             passed: None,
             committed: None,
@@ -125,6 +133,7 @@ pub(super) struct KafkaReader {
     assignment: Arc<Assignment>,
     fresh: Vec<u32>,
     last_commit: Instant,
+    last_told: Instant,
 }
 
 impl KafkaReader {
@@ -147,7 +156,25 @@ impl KafkaReader {
             assignment,
             fresh: spans.iter().map(|(partition, _)| *partition).collect(),
             last_commit: now(),
+            last_told: now(),
         })
+    }
+
+    /// Tells the scout which partitions are silent.
+    fn tell_silent(&mut self) {
+        let now = now();
+        if now.duration_since(self.last_told) < TELL_EVERY {
+            return;
+        }
+        self.last_told = now;
+        let is_silent = |slot: &Slot| {
+            slot.silent.is_some_and(|(since, asked)| {
+                now.duration_since(since) >= AFTER && now.duration_since(asked) < ASKED
+            })
+        };
+        let silent = self.slots.iter().filter(|(_, slot)| is_silent(slot));
+        let silent = silent.map(|(partition, slot)| (*partition, slot.position()));
+        *self.assignment.silent() = silent.collect();
     }
 
     /// The offsets that lag tools have not been shown yet.
@@ -172,6 +199,7 @@ impl KafkaReader {
 impl Reader for KafkaReader {
     fn discover(&mut self) -> Result<Vec<Found>> {
         self.assignment.check()?;
+        self.tell_silent();
         if let Some(consumer) = &self.consumer {
             consumer.serve().map_err(|cause| {
                 Error::operating(format!("topic `{}` cannot be read", self.assignment.topic))
@@ -219,6 +247,11 @@ impl Reader for KafkaReader {
         };
         queue.consume(messages, max);
         let messages: &'a Messages = messages;
+        slot.silent = messages.is_empty().then(|| {
+            let now = now();
+            let since = slot.silent.map_or(now, |(since, _)| since);
+            (since, now)
+        });
         if let (false, Some(consumer)) = (messages.is_empty(), &consumer) {
             consumer.base.client().context().heard();
         }

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::admin::Probe;
 use super::assignment::Assignment;
 use super::options::KafkaOptions;
+use super::stalled::Stalled;
 use crate::error::{Error, Result};
 use crate::observe::now;
 
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Client {
     assignment: Weak<Assignment>,
     known: u32,
+    stalled: Stalled,
 }
 
 /// How often in a row a topic is not found until it is gone.
@@ -54,6 +56,7 @@ impl Scout {
                         Ok(()) if grows => tell(&theirs, &topic, count.unwrap_or(0)),
                         Ok(()) => {}
                     }
+                    find_stalled(&theirs, &topic, &probe);
                 }
             })
             .map_err(|cause| Error::operating("no thread for a Kafka source").because(cause))?;
@@ -69,6 +72,7 @@ impl Scout {
         let client = Client {
             assignment: Arc::downgrade(assignment),
             known,
+            stalled: Stalled::new(&assignment.options),
         };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.push(client);
@@ -133,6 +137,24 @@ fn fail(clients: &Mutex<Vec<Client>>, why: &str) {
         .iter()
         .filter_map(|client| client.assignment.upgrade());
     readers.for_each(|assignment| assignment.fail(why));
+}
+
+/// Fails every reader that waits for records which the broker has.
+fn find_stalled(clients: &Mutex<Vec<Client>>, topic: &str, probe: &Probe) {
+    let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
+    for client in &mut *clients {
+        let Some(assignment) = client.assignment.upgrade() else {
+            continue;
+        };
+        let silent = assignment.silent().clone();
+        let end = |partition| probe.end(topic, partition, EVERY);
+        if let Some((partition, at, end)) = client.stalled.look(&silent, now(), end) {
+            assignment.fail(&format!(
+                "`{topic}[{partition}]`: the client gives nothing from offset {at} on, though the \
+                 log goes on to {end}: a restart reads on"
+            ));
+        }
+    }
 }
 
 /// Tells every reader that has not heard of `count` partitions; those that fail hear it again.

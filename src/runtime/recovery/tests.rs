@@ -17,6 +17,7 @@ fn plan() -> CheckpointPlan {
         operators: Vec::new(),
         instance: Instance::default(),
         finishes: true,
+        savepoint: None,
     }
 }
 

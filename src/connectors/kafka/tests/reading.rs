@@ -1,5 +1,12 @@
+use std::sync::Arc;
+
 use super::*;
-use crate::connectors::Start;
+use crate::connectors::kafka::admin::Probe;
+use crate::connectors::kafka::assignment::{Assignment, Span};
+use crate::connectors::kafka::reader::KafkaReader;
+use crate::connectors::kafka::scout::Scout;
+use crate::connectors::{Reader as _, Start};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 #[test]
@@ -310,4 +317,44 @@ fn offsets_are_shown_to_lag_tools_and_never_read() {
     assert_eq!(shown(&topic), Offset::Offset(2));
     let read = Drive::new(&topic, mine).1.until(Fetched::CaughtUp);
     assert_eq!(read[0].len(), 2, "the group decides nothing");
+}
+
+#[test]
+#[ignore = "needs a Kafka"]
+fn a_partition_that_the_client_does_not_go_on_with_ends_the_run() {
+    let topic = topic("read-stalled", 1, &[]);
+    let (name, options) = (Arc::from(&*topic), Arc::new(options()));
+    let scout = Scout::start(Probe::new(&options).unwrap(), Arc::clone(&name), false).unwrap();
+    let (share, _wakes) = share(0, 1);
+    let assignment = Arc::new(Assignment::new(&name, &options, share));
+    let span = Span {
+        start: 0,
+        end: None,
+    };
+    let mut reader = KafkaReader::open(Arc::clone(&assignment), &[(0, span)]).unwrap();
+    scout.watch_for(&assignment, 1);
+    let deadline = now() + PATIENCE;
+    let mut read = |until: &str| loop {
+        let mut records = Vec::new();
+        let looked = reader
+            .discover()
+            .and_then(|_| reader.fetch(0, 10, &mut records));
+        match looked {
+            Ok(_) if until == "a record" && !records.is_empty() => return String::new(),
+            Ok(_) => assert!(now() < deadline, "{until} does not come"),
+            Err(why) => return why.to_string(),
+        }
+        sleep(10);
+    };
+    write(&topic, 0, &[item(None, Some("seen"), 5)]);
+    assert_eq!(read("a record"), "");
+    // As if it had forgotten it.
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&topic, 0);
+    assignment.consumer().unwrap().base.pause(&list).unwrap();
+    // Not as long as there is nothing to read.
+    write(&topic, 0, &[item(None, Some("not seen"), 5)]);
+    let why = read("an error");
+    let said = format!("`{topic}[0]`: the client gives nothing from offset 1 on, though the log");
+    assert!(why.starts_with(&said), "{why}");
 }

@@ -1,0 +1,84 @@
+//! Partitions that the client has ceased to fetch, though their log goes on.
+//!
+//! It happens, though rarely, that librdkafka (2.12.1) does not go on with a partition after its
+//! broker was killed and came back, and tells nobody. Nothing is wrong then but that the watermark
+//! stands still for ever. So a reader notes what is silent, the scout asks the broker whether there
+//! is more, and if that stays so, the run ends: a restart reads on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::options::KafkaOptions;
+
+/// A partition is silent after this long without a word, and stalled when there has been more to
+/// read for as long.
+pub(super) const AFTER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
+
+/// Silent partitions, and the offset at which each is.
+pub(super) type Silent = BTreeMap<u32, u64>;
+
+/// Since when there has been more to read, and from where.
+#[derive(Debug)]
+pub(super) struct Stalled {
+    after: Duration,
+    since: BTreeMap<u32, (u64, Instant)>,
+}
+
+impl Stalled {
+    /// Of a client with these options.
+    pub(super) fn new(options: &KafkaOptions) -> Self {
+        // A broker may keep a fetch for so long until it has enough for it.
+        let wait = options.property(&["fetch.wait.max.ms"]);
+        let wait = wait.and_then(|millis| millis.parse().ok()).unwrap_or(0);
+        Self {
+            after: AFTER + Duration::from_millis(wait),
+            since: BTreeMap::new(),
+        }
+    }
+
+    /// Takes what is silent and asks for the ends of their logs (`None`: no answer); says which
+    /// partition is stalled, at which offset, and where its log ends.
+    pub(super) fn look(
+        &mut self,
+        silent: &Silent,
+        now: Instant,
+        end: impl Fn(u32) -> Option<u64>,
+    ) -> Option<(u32, u64, u64)> {
+        let same =
+            |partition: &u32, (at, _): &mut (u64, Instant)| silent.get(partition) == Some(at);
+        self.since.retain(same);
+        for (partition, at) in silent {
+            let Some(end) = end(*partition).filter(|end| end > at) else {
+                self.since.remove(partition);
+                continue;
+            };
+            let (_, since) = *self.since.entry(*partition).or_insert((*at, now));
+            if now.duration_since(since) >= self.after {
+                return Some((*partition, *at, end));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::now;
+
+    #[test]
+    fn only_what_stays_silent_before_the_end_of_its_log_is_stalled() {
+        let options = KafkaOptions::new("there:1", "job");
+        let (mut stalled, begin) = (Stalled::new(&options), now());
+        let silent = |at| Silent::from([(3, at)]);
+        let mut look =
+            |at, seconds, end| stalled.look(&silent(at), begin + AFTER * seconds, |_| end);
+        // At the end, without an answer, or on its way: it is not.
+        assert_eq!(look(7, 0, Some(7)), None);
+        assert_eq!(look(7, 1, Some(9)), None);
+        assert_eq!(look(7, 2, None), None);
+        assert_eq!(look(7, 3, Some(9)), None);
+        assert_eq!(look(8, 4, Some(9)), None);
+        assert_eq!(look(8, 5, Some(10)), Some((3, 8, 10)));
+    }
+}
