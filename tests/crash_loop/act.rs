@@ -126,6 +126,7 @@ impl Round<'_> {
         self.rest(away)?;
         kafka("up")?;
         self.load.resume();
+        self.follower.renew();
         self.excused = now() + EXCUSED;
         self.progresses(2 * PATIENCE)
     }

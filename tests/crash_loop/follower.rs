@@ -1,5 +1,6 @@
 //! The read-committed reader that follows the outputs and the progress topic all along.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -30,35 +31,52 @@ pub(crate) struct Topics {
     pub(crate) progress: Option<String>,
 }
 
+impl Topics {
+    fn reading(&self) -> Reading<'_> {
+        let outputs = self.outputs.iter().map(|topic| (&**topic, self.partitions));
+        let progress = self.progress.iter().map(|topic| (&**topic, 1));
+        Reading {
+            bootstrap: &self.bootstrap,
+            topics: outputs.chain(progress).collect(),
+        }
+    }
+}
+
+/// The last offset that was read, by topic and partition.
+type Places = HashMap<(String, i32), i64>;
+
+#[derive(Debug, Default)]
+struct Shared {
+    stops: AtomicBool,
+    renews: AtomicBool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Follower {
     checker: Arc<Mutex<Checker>>,
-    stops: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Follower {
     /// Follows the topics from their start.
     pub(crate) fn start(topics: &Topics, checker: Checker) -> Result<Self, String> {
-        let outputs = topics
-            .outputs
-            .iter()
-            .map(|topic| (&**topic, topics.partitions));
-        let progress = topics.progress.iter().map(|topic| (&**topic, 1));
-        let reading = Reading {
-            bootstrap: &topics.bootstrap,
-            topics: outputs.chain(progress).collect(),
-        };
-        let consumer = reading.consumer()?;
+        let consumer = topics.reading().consumer(&Places::new())?;
         let checker = Arc::new(Mutex::new(checker));
-        let stops = Arc::new(AtomicBool::new(false));
-        let (into, until, topics) = (Arc::clone(&checker), Arc::clone(&stops), topics.clone());
-        let thread = std::thread::spawn(move || follow(&consumer, &topics, &into, &until));
+        let shared = Arc::new(Shared::default());
+        let (into, told, topics) = (Arc::clone(&checker), Arc::clone(&shared), topics.clone());
+        let thread = std::thread::spawn(move || follow(consumer, &topics, &into, &told));
         Ok(Self {
             checker,
-            stops,
+            shared,
             thread: Some(thread),
         })
+    }
+
+    /// Goes on with another client. One whose broker was killed and came back may never read a
+    /// partition again, and tell nobody.
+    pub(crate) fn renew(&self) {
+        self.shared.renews.store(true, SeqCst);
     }
 
     /// What was read, and what is wrong with it.
@@ -69,7 +87,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.stops.store(true, SeqCst);
+        self.shared.stops.store(true, SeqCst);
         if let Some(thread) = self.thread.take() {
             // If it panicked, it has said why.
             let _ = thread.join();
@@ -88,7 +106,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn consumer(&self) -> Result<BaseConsumer, String> {
+    /// Reads on behind what was read, which is told by topic and partition.
+    fn consumer(&self, read: &Places) -> Result<BaseConsumer, String> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.bootstrap)
             .set("group.id", "crash-loop")
@@ -105,7 +124,9 @@ impl Reading<'_> {
         for (topic, partitions) in &self.topics {
             for partition in 0..*partitions {
                 let partition = i32::try_from(partition).expect("few partitions");
-                list.add_partition_offset(topic, partition, Offset::Offset(0))
+                let place = read.get(&((*topic).to_owned(), partition));
+                let next = place.map_or(0, |last| last + 1);
+                list.add_partition_offset(topic, partition, Offset::Offset(next))
                     .map_err(|error| error.to_string())?;
             }
         }
@@ -114,13 +135,22 @@ impl Reading<'_> {
     }
 }
 
-fn follow(consumer: &BaseConsumer, topics: &Topics, into: &Mutex<Checker>, until: &AtomicBool) {
+fn follow(mut consumer: BaseConsumer, topics: &Topics, into: &Mutex<Checker>, shared: &Shared) {
     let since = now();
+    let mut read = Places::new();
     let (mut ticked, mut heard) = (since, since);
-    while !until.load(SeqCst) {
+    while !shared.stops.load(SeqCst) {
+        if shared.renews.swap(false, SeqCst) {
+            match topics.reading().consumer(&read) {
+                Ok(next) => consumer = next,
+                Err(why) => lock(into).problems.push(format!("Lost: no reader: {why}")),
+            }
+        }
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => {
                 heard = now();
+                let place = (message.topic().to_owned(), message.partition());
+                read.insert(place, message.offset());
                 if let Some(entry) = entry(&message, topics) {
                     lock(into).take(&entry, since.elapsed());
                 }
@@ -190,7 +220,7 @@ pub(crate) fn read_again(
         bootstrap: &topics.bootstrap,
         topics: vec![(&topics.outputs[port.index()], topics.partitions)],
     };
-    let consumer = output.consumer()?;
+    let consumer = output.consumer(&Places::new())?;
     let (mut all, mut ended) = (Vec::new(), 0);
     let since = now();
     while ended < topics.partitions {
@@ -219,7 +249,7 @@ pub(crate) fn last_progress(
         bootstrap,
         topics: vec![(topic, 1)],
     };
-    let consumer = reading.consumer()?;
+    let consumer = reading.consumer(&Places::new())?;
     let (mut last, since) = (None, now());
     while since.elapsed() < patience {
         match consumer.poll(Duration::from_millis(50)) {
