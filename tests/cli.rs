@@ -91,8 +91,8 @@ fn wrong_usage_ends_with_2_and_names_what_is_meant() {
             &["--guarantee", "exactly-once or at-least-once"],
         ),
         (
-            &["--state-dir", "state"],
-            &["stats.jsonl", "exactly-once takes kafka:TOPIC and null:"],
+            &["--state-dir", "state", "--sink", "stats=-"],
+            &["stdout", "exactly-once takes kafka:TOPIC, file:"],
         ),
     ];
     for (arguments, says) in cases {

@@ -102,7 +102,9 @@ fn hold_rebuild(name: &str, hit: u32, workers: &str) -> bool {
 
 #[test]
 fn whatever_was_on_its_way_is_there_once() {
-    let places = places();
+    // A job that writes files comes to those of outputs: `tests/exactly_once_files.rs`.
+    let mut places = places();
+    places.retain(|name| !name.starts_with("output"));
     assert!(places.len() >= 10, "{places:?}");
     let ends = count(&places, hold);
     let most = 6 * places.len();

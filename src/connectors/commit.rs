@@ -3,6 +3,7 @@
 #[cfg(feature = "kafka")]
 pub(crate) use super::kafka::Transaction as Transactions;
 use crate::error::Result;
+use crate::state::OutputState;
 
 /// Where the checkpoints of a run become final: together with everything that its sinks wrote.
 pub(crate) trait Commit: Send + Sync {
@@ -34,6 +35,38 @@ pub(crate) trait Commit: Send + Sync {
 
     /// The run is over.
     fn stop(&self);
+}
+
+/// Files of a sink that become visible with checkpoints. All but the first three are called by the
+/// thread that makes them, while nothing is written.
+pub trait Outputs {
+    /// The file or the folder, with links resolved.
+    fn place(&self) -> String;
+
+    /// Whether it is one file, which has its name when the run has ended.
+    fn is_one_file(&self) -> bool;
+
+    /// It takes part in checkpoints, and goes on with what the last one has of it. Called before
+    /// the sink is prepared.
+    fn go_on(&self, before: Option<&OutputState>);
+
+    /// Whether something waits for a checkpoint to show it. `ends`: it would be the last one.
+    ///
+    /// # Errors
+    /// The sink is not prepared.
+    fn is_due(&self, ends: bool) -> Result<bool>;
+
+    /// Makes durable what was written, and says what that is.
+    ///
+    /// # Errors
+    /// Names the file.
+    fn cut(&self, ends: bool) -> Result<OutputState>;
+
+    /// The checkpoint with `state` is committed: what is done in it can be seen.
+    ///
+    /// # Errors
+    /// Names the file.
+    fn show(&self, state: &OutputState) -> Result;
 }
 
 /// What a source reads, by what a checkpoint knows it again.

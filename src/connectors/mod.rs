@@ -35,6 +35,8 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
+#[doc(hidden)]
+pub use commit::Outputs;
 pub(crate) use commit::{Commit, Transactions};
 pub use commit::{PartitionCut, SourceCut};
 pub use created::Created;

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 
-use super::{Created, Share, embedded};
+use super::{Created, Outputs, Share, embedded};
 use crate::error::Result;
 use crate::time::EventTime;
 
@@ -129,6 +129,12 @@ pub trait Sink: Send + Sync {
     /// Whether what is written becomes visible only together with a checkpoint.
     fn is_exactly_once(&self) -> bool {
         false
+    }
+
+    /// Files that become visible with checkpoints; `None`: it has none.
+    #[doc(hidden)]
+    fn outputs(&self) -> Option<&dyn Outputs> {
+        None
     }
 
     /// Called once after all writers are closed. `complete`: the run reached its end, and the

@@ -4,9 +4,10 @@
 //! ```text
 //! STEP 1  due       a door declares the next epoch that it ends
 //! STEP 2  gathered  every operator, door and source has told its part, and the probe behind all
-//!                   sinks has passed the epoch
+//!                   sinks has passed the epoch; files of results are cut there
 //! STEP 3  prepared  logs synced, manifest durable
-//! STEP 4  committed progress and results become visible together; sinks go on
+//! STEP 4  committed progress and results become visible together, files get their names; sinks go
+//!                   on
 //! ```
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::stream::Control;
 use crate::time::{Epoch, EventTime, Progress};
 
 use super::progress_record::ProgressRecord;
+use super::results::Results;
 
 /// With nothing to do it looks around this often.
 const LOOK: Duration = Duration::from_millis(100);
@@ -67,9 +69,13 @@ pub(super) struct Checkpointer {
     pub(super) board: Arc<CheckpointBoard>,
     pub(super) store: Store,
     pub(super) commit: Option<Arc<dyn Commit>>,
+    /// Files that become visible with checkpoints.
+    pub(super) results: Results,
     pub(super) interval: Duration,
     /// Whether a run that has read everything is never to be continued.
     pub(super) finishes: bool,
+    /// Whether a run that is stopped has not come to its end.
+    pub(super) bounded: bool,
     pub(super) parts: Parts,
     /// The last checkpoint that was committed.
     pub(super) manifest: Manifest,
@@ -135,7 +141,7 @@ impl Checkpointer {
                 self.state.looked = now();
                 self.store.check_newest()?;
             }
-            self.ask();
+            self.ask()?;
         }
         Ok(())
     }
@@ -212,29 +218,34 @@ impl Checkpointer {
     }
 
     /// Asks for a checkpoint, if one is due.
-    fn ask(&mut self) {
+    fn ask(&mut self) -> Result {
         let state = &mut self.state;
         let ready = state.built == self.parts.workers && self.checkpoints.is_settled();
         if !ready || state.gathered.epoch.is_some() {
-            return;
+            return Ok(());
         }
         let ends = self.control.is_stopping() || self.checkpoints.is_read();
         let cuts = self.checkpoints.cuts();
         let finished = self.finishes && self.checkpoints.is_read();
-        if ends && (state.last || cuts == state.cuts && !finished) {
+        let waits = self
+            .results
+            .is_due(ends && (!self.bounded || self.checkpoints.is_read()))?;
+        if ends && (state.last || cuts == state.cuts && !finished && !waits) {
             self.checkpoints.release();
-            return;
+            return Ok(());
         }
         // The first result is not kept waiting.
         let first = !state.shown && self.metrics.sum(|worker| &worker.results) > 0;
-        let due = cuts != state.cuts && (first || state.asked.elapsed() >= self.interval);
+        let passed = state.asked.elapsed() >= self.interval;
+        let due = cuts != state.cuts && (first || passed) || waits && passed;
         state.shown |= first;
         if !ends && !due {
-            return;
+            return Ok(());
         }
         (state.last, state.asked, state.cuts) = (ends, now(), cuts);
         let grown = self.manifest.full_bytes.max(SMALL) * GROWN.0 / GROWN.1;
         self.checkpoints.want(self.store.bytes() > grown);
+        Ok(())
     }
 
     /// Makes the checkpoint durable, and commits it.
@@ -262,6 +273,8 @@ impl Checkpointer {
             manifest.full_bytes = self.store.bytes();
         }
         crash_point("checkpoint gathered");
+        let ends = self.state.last && (!self.bounded || self.checkpoints.is_read());
+        manifest.outputs = self.results.cut(ends)?;
         self.settle(manifest)?;
         self.checkpoints.commit();
         crash_point("checkpoint told");
@@ -289,6 +302,7 @@ impl Checkpointer {
         );
         let bytes = self.store.bytes();
         self.board.commit(manifest.checkpoint, bytes, began);
+        self.results.show(&manifest.outputs)?;
         self.store.clean(&manifest)?;
         self.manifest = manifest;
         Ok(())

@@ -112,17 +112,23 @@ pub(super) fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<
     Ok(Some(manifest))
 }
 
-/// Whether `manifest` is of this job, and may be continued.
+/// Whether `manifest` is of this job.
+pub(super) fn check_job(manifest: &Manifest, own: &CheckpointPlan) -> Result {
+    if manifest.job == own.job {
+        return Ok(());
+    }
+    let (dir, theirs, ours) = (own.dir.display(), &manifest.job, &own.job);
+    let what = format!(
+        "state directory `{dir}` is of job `{theirs}`, and this is `{ours}`; give each job a \
+         --state-dir of its own"
+    );
+    Err(Error::new(ErrorKind::State, what))
+}
+
+/// Whether `manifest`, which is of this job, may be continued.
 pub(super) fn check(manifest: &Manifest, own: &CheckpointPlan) -> Result {
     let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
     let dir = own.dir.display();
-    if manifest.job != own.job {
-        let (theirs, ours) = (&manifest.job, &own.job);
-        return refuse(format!(
-            "state directory `{dir}` is of job `{theirs}`, and this is `{ours}`; give each job a \
-             --state-dir of its own"
-        ));
-    }
     if manifest.finished {
         let number = manifest.checkpoint;
         return refuse(format!(

@@ -12,6 +12,7 @@ mod preflight;
 mod progress_record;
 mod rebuild;
 mod recovery;
+mod results;
 mod settings;
 mod worker;
 

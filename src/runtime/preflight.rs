@@ -3,8 +3,11 @@
 use std::thread::{self, ScopedJoinHandle};
 
 use super::Plan;
+use super::results::Results;
 use crate::connectors::Created;
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::disk::RealDisk;
+use crate::state::store;
 
 /// One thing that was looked at, and what was found.
 pub(crate) struct Finding {
@@ -15,6 +18,7 @@ pub(crate) struct Finding {
 /// Looks at everything that `plan` needs, without any effect. All of it, even if some is amiss.
 pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
     let creates = plan.create_topics;
+    expect_state(plan);
     // At the same time: a cluster that does not answer is waited for once.
     thread::scope(|scope| {
         let sources = plan.source_names.iter().zip(&plan.sources);
@@ -35,6 +39,18 @@ pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
         };
         looking.into_iter().map(finding).collect()
     })
+}
+
+/// A folder that is not empty may be that of the run which this one continues.
+fn expect_state(plan: &Plan) {
+    let Some(own) = &plan.checkpoint else { return };
+    let names = store::manifests(&RealDisk, &own.dir).unwrap_or_default();
+    let newest = names
+        .last()
+        .map(|name| store::read_manifest(&RealDisk, &own.dir, name));
+    if let Some(Ok((manifest, _))) = newest {
+        Results::of(&plan.sink_names, &plan.sinks).go_on(&manifest.outputs);
+    }
 }
 
 /// Creates what `plan` needs and is missing; a line for each thing that was made. A sink gets as

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpointer::smallest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::OutputState;
 use crate::state::manifest::{FORMAT, Manifest, PartitionState};
 use crate::state::store::Named;
 
@@ -26,6 +27,9 @@ pub(crate) struct ProgressRecord {
     pub(crate) watermark: Option<i64>,
     pub(crate) horizon: Option<i64>,
     pub(crate) sources: Vec<SourceRecord>,
+    /// Files of results: a state that is made again does not tell of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outputs: Vec<OutputState>,
 }
 
 /// How far a source was read.
@@ -68,6 +72,7 @@ impl ProgressRecord {
             watermark: smallest(manifest.sources.iter().map(|source| source.watermark)),
             horizon: smallest(manifest.sources.iter().map(|source| source.horizon)),
             sources: sources.collect(),
+            outputs: manifest.outputs.clone(),
         }
     }
 

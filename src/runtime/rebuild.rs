@@ -189,6 +189,7 @@ fn settle(
         (source.watermark, source.horizon) = (known.watermark, known.horizon);
     }
     manifest.checkpoint = record.checkpoint + 1;
+    manifest.outputs.clone_from(&record.outputs);
     checkpointer.commit = Some(Arc::clone(commit));
     checkpointer.store.keep_older(false);
     checkpointer.settle(manifest)

@@ -19,8 +19,9 @@ use tracing::info;
 
 use super::Plan;
 use super::checkpointer::{Checkpointer, Parts, State};
-use super::lineage::{check, committed, look};
+use super::lineage::{check, check_job, committed, look};
 use super::ownership;
+use super::results::Results;
 use super::settings::{Guarantee, Instance, Settings};
 use super::worker::{Run, panicked};
 use crate::connectors::{Commit, PartitionCut, Sink, Source, SourceCut, Transactions};
@@ -104,13 +105,21 @@ pub(super) fn check_ports(
     sinks: &[Arc<dyn Sink>],
     exactly_once: bool,
 ) -> Result {
-    let _ = sources;
+    let bounded = sources.iter().all(|source| source.bounded());
     for sink in sinks {
+        let name = sink.describe();
         if exactly_once && !sink.is_exactly_once() {
-            let sink = sink.describe();
             return Err(Error::usage(format!(
-                "{sink}: a sink that cannot be committed with a checkpoint; exactly-once takes \
-                 kafka:TOPIC and null:, and --guarantee at-least-once takes all"
+                "{name}: a sink that cannot be committed with a checkpoint; exactly-once takes \
+                 kafka:TOPIC, file:PATH and null:, and --guarantee at-least-once takes all"
+            )));
+        }
+        let is_one_file = sink.outputs().is_some_and(|outputs| outputs.is_one_file());
+        if is_one_file && !bounded {
+            return Err(Error::usage(format!(
+                "{name}: one file gets its name when the run has ended, and this run has no end: \
+                 give it a folder of part files, file:DIR/, or the run an end, --bounded or \
+                 --catch-up"
             )));
         }
     }
@@ -169,8 +178,17 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         (committed, _) => committed,
     };
     let mut continued = Continued::default();
+    let results = Results::of(&plan.sink_names, &plan.sinks);
+    results.go_on(&[]);
     if let Some(manifest) = &manifest {
+        check_job(manifest, &own)?;
+        if manifest.finished {
+            // It may have been killed before it showed what it had finished.
+            Results::default().leave(&disk, &manifest.outputs)?;
+        }
         check(manifest, &own)?;
+        results.leave(&disk, &manifest.outputs)?;
+        results.go_on(&manifest.outputs);
         let restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
         continued.state = Some(restored);
         resume(&plan.sources, &plan.source_names, manifest, &mut continued)?;
@@ -252,7 +270,8 @@ impl Recovered {
     /// The checkpoint cannot be made.
     pub(super) fn begin(self, plan: &Plan, run: &Run) -> Result<Checkpointing> {
         let (tell, notes) = mpsc::channel::<Note>();
-        let holds = self.plan.commit.is_some();
+        let results = Results::of(&plan.sink_names, &plan.sinks);
+        let holds = self.plan.commit.is_some() || !results.is_empty();
         let first = || first(&self.plan);
         let mut manifest = self.manifest.unwrap_or_else(first);
         manifest.sources = sources_now(plan, &manifest.sources)?;
@@ -274,8 +293,10 @@ impl Recovered {
             board: Arc::clone(&run.checkpoints),
             store,
             commit: self.plan.commit.clone(),
+            results,
             interval: self.plan.interval,
             finishes: self.plan.finishes,
+            bounded: plan.is_bounded(),
             parts: Parts {
                 workers: plan.workers,
                 sources: plan.sources.len(),
@@ -285,6 +306,7 @@ impl Recovered {
         };
         if self.fresh {
             manifest.made_at = time_of_day().millis();
+            manifest.outputs = checkpointer.results.cut(false)?;
             checkpointer.settle(manifest)?;
         }
         let work = move || checkpointer.run();

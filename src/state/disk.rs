@@ -11,11 +11,21 @@ use std::path::Path;
 /// The name of the file that [`lock`] locks.
 pub(crate) const LOCK: &str = "lock";
 
+/// Bytes that are looked at in one go where a file need not be in memory.
+const PIECE: usize = 1 << 20;
+
 /// The files that checkpoints are made of. Behind a trait, so that tests can lose what was not
 /// synced.
 pub(crate) trait Disk: Send + Sync + fmt::Debug {
     /// A new file, which must not exist yet.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// A file that is there, cut to its first `len` bytes, to be appended to.
+    fn reopen(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>>;
+    /// The CRC-32C of the first `len` bytes of a file, of any length.
+    ///
+    /// # Errors
+    /// As [`Disk::read_prefix`].
+    fn checksum(&self, path: &Path, len: u64) -> io::Result<u32>;
     /// The whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The first `len` bytes of a file.
@@ -62,6 +72,30 @@ impl Disk for RealDisk {
             .create_new(true)
             .open(path)?;
         Ok(Box::new(file))
+    }
+
+    fn reopen(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        if file.metadata()?.len() != len {
+            file.set_len(len)?;
+        }
+        Ok(Box::new(file))
+    }
+
+    fn checksum(&self, path: &Path, len: u64) -> io::Result<u32> {
+        let mut file = File::open(path)?.take(len);
+        let mut piece = vec![0; PIECE];
+        let (mut crc, mut read) = (0, 0);
+        loop {
+            match file.read(&mut piece)? {
+                0 if read < len => return Err(io::ErrorKind::UnexpectedEof.into()),
+                0 => return Ok(crc),
+                some => {
+                    crc = crc32c::crc32c_append(crc, &piece[..some]);
+                    read += some as u64;
+                }
+            }
+        }
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

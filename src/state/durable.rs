@@ -75,7 +75,7 @@ pub(crate) fn is_to_become(name: &str) -> Option<&str> {
 }
 
 /// Where a file for `path` is written.
-fn meanwhile(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn meanwhile(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     let mut meanwhile = OsString::from(PREFIX);
     meanwhile.push(name);
@@ -83,7 +83,7 @@ fn meanwhile(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(meanwhile))
 }
 
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::{PartitionFact, Stand};
+use super::outputs::OutputState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Resumed, ResumedSource};
 use crate::time::watermark::PartitionClock;
@@ -32,6 +33,9 @@ pub(crate) struct Manifest {
     pub(crate) operators: Vec<OperatorShape>,
     pub(crate) sources: Vec<SourceState>,
     pub(crate) logs: Vec<LogPart>,
+    /// Files of results, of the sinks that write any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outputs: Vec<OutputState>,
     /// Bytes of the logs when everything was last saved.
     pub(crate) full_bytes: u64,
 }

@@ -17,6 +17,7 @@ mod index;
 #[cfg(test)]
 pub(crate) mod lossy;
 pub(crate) mod manifest;
+pub(crate) mod outputs;
 pub(crate) mod restored;
 pub(crate) mod saved;
 mod size;
@@ -31,6 +32,7 @@ pub(crate) use calendar::Calendar;
 pub(crate) use checkpoints::{Checkpoints, Note, PartitionFact, Stand};
 pub(crate) use hash::{SLOTS, slot, worker_of, worker_of_slot};
 pub use hash::{StableHasher, stable_hash};
+pub(crate) use outputs::OutputState;
 pub(crate) use size::Size;
 pub(crate) use table::{Drain, Hint, Table};
 pub(crate) use time_queue::{Routed, TimeQueue};

@@ -72,12 +72,9 @@ impl Folder {
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
             let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
-            let hidden = name
-                .strip_prefix(b".")
-                .and_then(|name| name.strip_suffix(b".tmp"));
             if is_part(name) {
                 self.old.push(path);
-            } else if hidden.is_some_and(is_part) {
+            } else if is_hidden_part(name) {
                 fs::remove_file(&path)?;
             } else {
                 others = true;
@@ -87,7 +84,7 @@ impl Folder {
     }
 
     fn place(&self, worker: usize, roll: u64) -> PathBuf {
-        self.path.join(format!("part-{worker:03}-{roll:010}.jsonl"))
+        self.path.join(part_name(worker, roll))
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
@@ -154,8 +151,20 @@ impl Drop for Folder {
     }
 }
 
-/// Whether a file of this name is a part file: `part-WWW-CCCCCCCCCC.jsonl`.
-fn is_part(name: &[u8]) -> bool {
+/// The name of a part file: `part-WWW-CCCCCCCCCC.jsonl`.
+pub(super) fn part_name(worker: usize, roll: u64) -> String {
+    format!("part-{worker:03}-{roll:010}.jsonl")
+}
+
+/// Whether a file of this name is a part file that is being written, or was.
+pub(super) fn is_hidden_part(name: &[u8]) -> bool {
+    let hidden = name.strip_prefix(b".");
+    let hidden = hidden.and_then(|name| name.strip_suffix(b".tmp"));
+    hidden.is_some_and(is_part)
+}
+
+/// Whether a file of this name is a part file.
+pub(super) fn is_part(name: &[u8]) -> bool {
     let numbers = name
         .strip_prefix(b"part-")
         .and_then(|name| name.strip_suffix(b".jsonl"));

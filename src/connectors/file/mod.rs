@@ -16,6 +16,7 @@
 mod check;
 mod folder;
 mod hidden;
+mod kept;
 mod lines;
 mod pack;
 mod sink;

@@ -18,15 +18,17 @@ use super::Packing;
 use super::check::check_output;
 use super::folder::{Folder, PartWriter};
 use super::hidden::{Hidden, sync_folder};
+use super::kept::Kept;
 use super::pack::Packer;
-use crate::connectors::{Batch, Share, Sink, Style, Writer, Written};
+use crate::connectors::{Batch, Outputs, Share, Sink, Style, Writer, Written};
 use crate::error::{Error, Result};
+use crate::state::OutputState;
 
 /// How much a worker collects before it writes: enough to hide the system call and, where each
 /// piece is packed for itself, to lose no ratio; not so much that packing it holds up the worker.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 /// A part file of this size is followed by the next one.
-const PART_BYTES: u64 = 64 << 20;
+pub(super) const PART_BYTES: u64 = 64 << 20;
 
 /// A file of lines, or a folder of part files.
 ///
@@ -50,6 +52,8 @@ pub struct FileSink {
     path: PathBuf,
     overwrite: bool,
     parent_is_made: bool,
+    /// What a checkpoint has of it, if it takes part in checkpoints.
+    before: Mutex<Option<Option<OutputState>>>,
     output: Mutex<Output>,
 }
 
@@ -60,6 +64,7 @@ enum Output {
     None,
     File(Arc<Mutex<Single>>),
     Folder(Arc<Folder>),
+    Kept(Arc<Kept>),
 }
 
 impl FileSink {
@@ -70,6 +75,7 @@ impl FileSink {
             path: path.into(),
             overwrite,
             parent_is_made: false,
+            before: Mutex::default(),
             output: Mutex::default(),
         }
     }
@@ -94,7 +100,53 @@ impl FileSink {
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.output)
+    }
+
+    fn is_folder(&self) -> bool {
+        self.path.as_os_str().as_bytes().ends_with(b"/")
+    }
+
+    /// Whether what a checkpoint has is what this output has come to.
+    fn goes_on(&self) -> bool {
+        let before = lock(&self.before);
+        before.as_ref().is_some_and(Option::is_some)
+    }
+
+    fn kept(&self) -> Result<Arc<Kept>> {
+        match &*self.output() {
+            Output::Kept(kept) => Ok(Arc::clone(kept)),
+            _ => Err(cannot_write(
+                &self.path,
+                io::Error::other("it is not prepared"),
+            )),
+        }
+    }
+}
+
+impl Outputs for FileSink {
+    fn place(&self) -> String {
+        self.path().to_string_lossy().into_owned()
+    }
+
+    fn is_one_file(&self) -> bool {
+        !self.is_folder()
+    }
+
+    fn go_on(&self, before: Option<&OutputState>) {
+        *lock(&self.before) = Some(before.cloned());
+    }
+
+    fn is_due(&self, ends: bool) -> Result<bool> {
+        Ok(self.kept()?.is_due(ends))
+    }
+
+    fn cut(&self, ends: bool) -> Result<OutputState> {
+        self.kept()?.cut(ends)
+    }
+
+    fn show(&self, state: &OutputState) -> Result {
+        self.kept()?.show(&state.files)
     }
 }
 
@@ -114,7 +166,23 @@ impl Sink for FileSink {
     }
 
     fn check(&self, _creates: bool) -> Result<String> {
-        check_output(&self.path, self.overwrite, self.parent_is_made)
+        check_output(
+            &self.path,
+            self.overwrite || self.goes_on(),
+            self.parent_is_made,
+        )
+    }
+
+    fn is_exactly_once(&self) -> bool {
+        self.outputs().is_some()
+    }
+
+    fn outputs(&self) -> Option<&dyn Outputs> {
+        // What was written to a device or a pipe cannot be taken back; a path that is no text has
+        // no form in a manifest.
+        let path = self.path();
+        let ordinary = fs::metadata(&path).map_or(true, |it| it.is_file() || it.is_dir());
+        (ordinary && path.to_str().is_some()).then_some(self)
     }
 
     fn prepare(&self) -> Result {
@@ -126,7 +194,14 @@ impl Sink for FileSink {
         let mut output = self.output();
         // What an earlier call has made goes first: it holds the locks.
         *output = Output::None;
-        *output = if self.path.as_os_str().as_bytes().ends_with(b"/") {
+        *output = if let Some(before) = &*lock(&self.before) {
+            let paths = (&*self.path, &*self.path());
+            Output::Kept(Arc::new(Kept::prepare(
+                paths,
+                before.as_ref(),
+                self.overwrite,
+            )?))
+        } else if self.is_folder() {
             Output::Folder(Arc::new(Folder::prepare(&self.path, self.overwrite)?))
         } else {
             Output::File(Arc::new(Mutex::new(Single::create(
@@ -149,6 +224,7 @@ impl Sink for FileSink {
                 let parts = PartWriter::new(Arc::clone(folder), share.worker, PART_BYTES);
                 (Place::Parts(parts), Packing::Plain)
             }
+            Output::Kept(kept) => return kept.open(&share),
         };
         let waits = packing != Packing::Plain;
         let piece_bytes = share.buffer_bytes.min(PIECE);
@@ -164,7 +240,8 @@ impl Sink for FileSink {
 
     fn finish(&self, complete: bool) -> Result {
         match mem::take(&mut *self.output()) {
-            Output::None => Ok(()),
+            // The last checkpoint has shown all that there is to show.
+            Output::None | Output::Kept(_) => Ok(()),
             Output::File(single) => {
                 let finished = lock(&single).finish(complete);
                 finished.map_err(|cause| cannot_write(&self.path, cause))
@@ -330,7 +407,7 @@ pub(super) fn parent(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
     it.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -119,6 +119,16 @@ impl Tree {
         Ok(())
     }
 
+    /// What is cut off is gone.
+    pub(super) fn cut(&mut self, path: &Path, len: u64) -> io::Result<Id> {
+        let id = self.find(path)?;
+        let file = self.file(id)?;
+        let len = usize::try_from(len).map_err(|_| ErrorKind::InvalidInput)?;
+        file.bytes.resize(len, 0);
+        file.synced = file.synced.min(len);
+        Ok(id)
+    }
+
     pub(super) fn sync(&mut self, file: Id) -> io::Result<()> {
         let file = self.file(file)?;
         if !file.given_up {

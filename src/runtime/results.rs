@@ -1,0 +1,105 @@
+//! Sinks of files, as checkpoints see them: what they have made durable goes into the manifest, and
+//! what the manifest says is done is shown when it is committed.
+
+use std::sync::Arc;
+
+use crate::connectors::{Outputs, Sink};
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::OutputState;
+use crate::state::disk::Disk;
+use crate::state::outputs::{complete, is_one_file};
+
+/// The sinks that write files, by the names of their ports.
+#[derive(Clone, Default)]
+pub(super) struct Results {
+    sinks: Vec<(String, Arc<dyn Sink>)>,
+}
+
+impl Results {
+    pub(super) fn of(names: &[String], sinks: &[Arc<dyn Sink>]) -> Self {
+        let all = names.iter().cloned().zip(sinks.iter().cloned());
+        Self {
+            sinks: all.filter(|(_, sink)| sink.outputs().is_some()).collect(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = (&str, &dyn Outputs)> {
+        self.sinks
+            .iter()
+            .filter_map(|(name, sink)| Some((&**name, sink.outputs()?)))
+    }
+
+    /// Each sink goes on with what `before` has of it. Without any effect yet.
+    pub(super) fn go_on(&self, before: &[OutputState]) {
+        for (port, outputs) in self.outputs() {
+            outputs.go_on(before.iter().find(|state| is_of(state, port, outputs)));
+        }
+    }
+
+    /// What `before` has of ports that write elsewhere now is completed where it is.
+    ///
+    /// # Errors
+    /// A file is to be complete at the end of the run only.
+    pub(super) fn leave(&self, disk: &Arc<dyn Disk>, before: &[OutputState]) -> Result {
+        let goes_on = |state: &OutputState| {
+            self.outputs()
+                .any(|(port, outputs)| is_of(state, port, outputs))
+        };
+        for state in before.iter().filter(|state| !goes_on(state)) {
+            let (port, place) = (&state.port, &state.place);
+            if is_one_file(state) && state.files.iter().any(|file| !file.done) {
+                let what = format!(
+                    "sink `{port}` has written a part of `{place}`, and is bound to another place \
+                     now: bind it there again, or start afresh with an empty --state-dir"
+                );
+                return Err(Error::new(ErrorKind::State, what));
+            }
+            complete(disk, state)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something waits for a checkpoint to show it. `ends`: it would be the last one.
+    pub(super) fn is_due(&self, ends: bool) -> Result<bool> {
+        for (_, outputs) in self.outputs() {
+            if outputs.is_due(ends)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes durable what was written, and says what that is.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub(super) fn cut(&self, ends: bool) -> Result<Vec<OutputState>> {
+        let cut = |(port, outputs): (&str, &dyn Outputs)| {
+            let mut state = outputs.cut(ends)?;
+            port.clone_into(&mut state.port);
+            Ok(state)
+        };
+        self.outputs().map(cut).collect()
+    }
+
+    /// The checkpoint with `states` is committed.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub(super) fn show(&self, states: &[OutputState]) -> Result {
+        for (port, outputs) in self.outputs() {
+            if let Some(state) = states.iter().find(|state| state.port == port) {
+                outputs.show(state)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_of(state: &OutputState, port: &str, outputs: &dyn Outputs) -> bool {
+    state.port == port && state.place == outputs.place()
+}
