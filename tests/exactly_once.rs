@@ -256,6 +256,91 @@ fn a_job_begins_with_the_state_of_a_savepoint_and_then_has_its_own() {
     );
 }
 
+#[test]
+fn part_files_beside_topics_hold_what_was_committed_with_them() {
+    let place = Place::new();
+    let stats = format!("stats=file:{}/", place.path().join("parts").display());
+    let letters = place.path().join("late");
+    let late = format!("late=file:{}/", letters.display());
+    let arguments = |more: &[&'static str]| -> Vec<String> {
+        let ours = place.arguments(more).into_iter().map(|it| match it {
+            it if it.starts_with("stats=") => stats.clone(),
+            it => it.to_owned(),
+        });
+        ours.chain(["--sink".to_owned(), late.clone()]).collect()
+    };
+    let command = |more: &[&'static str]| {
+        let arguments = arguments(more);
+        let arguments: Vec<&str> = arguments.iter().map(|it| &**it).collect();
+        program("bid_stats", place.path(), &arguments)
+    };
+    let parts = place.path().join("parts");
+    let mut due = 0;
+    for (round, workers) in (1..).zip(["1", "2", "3", "2"]) {
+        place.write(round * 50 - 50, round * 50);
+        let running = Running::start(&mut command(&["--workers", workers]));
+        // What the one before it has committed is seen, and its own grows beside.
+        wait_until(|| part_lines(&parts, "part-").len() >= due);
+        due = expected(round * 50 - 10).len();
+        wait_until(|| {
+            part_lines(&parts, "part-").len() + part_lines(&parts, ".part-").len() >= due
+        });
+        drop(running); // killed
+    }
+    place.write(200, 230);
+    let running = Running::start(&mut command(&["--workers", "2"]));
+    wait_until(|| {
+        let hidden = part_lines(&parts, ".part-").len();
+        part_lines(&parts, "part-").len() + hidden >= expected(220).len()
+    });
+    running.signal("TERM");
+    let ended = running.ended_with_open_input();
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(
+        part_lines(&parts, ".part-").is_empty(),
+        "a stream that ends shows all"
+    );
+    assert_eq!(part_lines(&parts, "part-"), expected(220));
+    // What the directory told is gone, but not what was committed.
+    fs::remove_dir_all(place.path().join("state")).unwrap();
+    let ended = Running::start(&mut command(&["--bounded", "--rebuild"])).ended();
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(part_lines(&parts, "part-"), expected(230));
+    assert_eq!(part_lines(&letters, "part-").len(), 0);
+}
+
+/// The lines of the files in `folder` whose names begin so, sorted; a torn one does not count.
+fn part_lines(folder: &Path, begin: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with(begin)
+        {
+            // It may have been renamed since.
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            lines.extend(
+                text.split_inclusive('\n')
+                    .filter_map(|line| line.strip_suffix('\n'))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    lines.sort_unstable();
+    lines
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    let deadline = once::now() + program::DEADLINE;
+    while !holds() {
+        assert!(once::now() < deadline, "it does not come");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// A damaged or missing manifest or log is refused; they are put back.
 fn damage(place: &Place) {
     for name in ["checkpoint-", "worker="] {

@@ -1,6 +1,6 @@
 //! A job that writes files and is killed, again and again and at each place that the code names,
-//! leaves what one run leaves. What would be caught: a result lost, repeated or torn, a file that is
-//! seen before it is committed or not at all, and one of somebody else that is touched.
+//! leaves what one run leaves. What would be caught: a result lost, repeated or torn, a file that
+//! is seen before it is committed or not at all, and one of somebody else that is touched.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
@@ -342,11 +342,7 @@ fn what_cannot_be_exactly_once_is_refused_by_one_sentence() {
         );
     };
     let file = "bids=file:bids.jsonl";
-    refused(
-        "stats=-",
-        file,
-        &["stdout", "file:PATH", "at-least-once"],
-    );
+    refused("stats=-", file, &["stdout", "file:PATH", "at-least-once"]);
     refused(
         "stats=file:/dev/null",
         file,

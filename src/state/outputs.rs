@@ -93,7 +93,7 @@ impl Growing {
         })
     }
 
-    /// The one that a committed manifest has, cut to its length. One that was shown is hidden again.
+    /// The one that a committed manifest has, cut to its length. A shown one is hidden again.
     ///
     /// # Errors
     /// It is missing or changed; or what the system says.

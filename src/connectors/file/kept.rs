@@ -247,20 +247,15 @@ impl Kept {
                 *lock(shown) = ends;
                 number = 0;
             }
-            Shape::Folder { next, full } => {
-                let mut next = lock(next);
-                *next = number.max(*next);
-                if ends && *next == 0 {
+            Shape::Folder { next, .. } => {
+                number = number.max(*lock(next));
+                if ends && number == 0 {
                     // A folder without a file is no source.
-                    *next = 1;
-                    let place = self.place.join(part_name(0, 0));
-                    let part = Growing::begin(&self.disk, &place);
-                    self.put(part.map_err(|why| cannot_write(&place, why))?);
+                    number = 1;
+                    self.put(self.begin(0, 0)?);
                 }
-                number = *next;
-                for mut part in mem::take(&mut *lock(full)) {
-                    files.push(list(&mut part, true)?);
-                }
+                *lock(next) = number;
+                files.append(&mut self.done()?);
             }
         }
         crash_point("output synced");
@@ -277,6 +272,23 @@ impl Kept {
             next: number,
             files,
         })
+    }
+
+    /// The parts that nobody appends to any more, for good.
+    fn done(&self) -> Result<Vec<OutputFile>> {
+        let Shape::Folder { full, .. } = &self.shape else {
+            return Ok(Vec::new());
+        };
+        let full = mem::take(&mut *lock(full));
+        full.into_iter()
+            .map(|mut part| list(&mut part, true))
+            .collect()
+    }
+
+    /// Part file number `roll` of `worker`.
+    fn begin(&self, worker: usize, roll: u64) -> Result<Growing> {
+        let place = self.place.join(part_name(worker, roll));
+        Growing::begin(&self.disk, &place).map_err(|why| cannot_write(&place, why))
     }
 
     /// The checkpoint with `files` is committed.
@@ -309,9 +321,7 @@ impl Kept {
                     self.put(part);
                 }
                 if lane.part.is_none() {
-                    let place = self.place.join(part_name(lane.worker, lane.roll));
-                    let part = Growing::begin(&self.disk, &place);
-                    let part = part.map_err(|why| cannot_write(&place, why))?;
+                    let part = self.begin(lane.worker, lane.roll)?;
                     lane.part = Some((part, now()));
                     lane.roll += 1;
                 }

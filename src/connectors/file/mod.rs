@@ -18,6 +18,7 @@ mod folder;
 mod hidden;
 mod kept;
 mod lines;
+mod outputs;
 mod pack;
 mod sink;
 mod source;

@@ -49,16 +49,16 @@ pub(super) const PART_BYTES: u64 = 64 << 20;
 /// that is missing, a full disk, an output that another process is writing.
 #[derive(Debug)]
 pub struct FileSink {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     overwrite: bool,
     parent_is_made: bool,
     /// What a checkpoint has of it, if it takes part in checkpoints.
-    before: Mutex<Option<Option<OutputState>>>,
-    output: Mutex<Output>,
+    pub(super) before: Mutex<Option<Option<OutputState>>>,
+    pub(super) output: Mutex<Output>,
 }
 
 #[derive(Debug, Default)]
-enum Output {
+pub(super) enum Output {
     /// Not prepared, or finished.
     #[default]
     None,
@@ -99,54 +99,12 @@ impl FileSink {
             .unwrap_or_else(|| self.path.clone())
     }
 
-    fn output(&self) -> MutexGuard<'_, Output> {
+    pub(super) fn output(&self) -> MutexGuard<'_, Output> {
         lock(&self.output)
     }
 
-    fn is_folder(&self) -> bool {
+    pub(super) fn is_folder(&self) -> bool {
         self.path.as_os_str().as_bytes().ends_with(b"/")
-    }
-
-    /// Whether what a checkpoint has is what this output has come to.
-    fn goes_on(&self) -> bool {
-        let before = lock(&self.before);
-        before.as_ref().is_some_and(Option::is_some)
-    }
-
-    fn kept(&self) -> Result<Arc<Kept>> {
-        match &*self.output() {
-            Output::Kept(kept) => Ok(Arc::clone(kept)),
-            _ => Err(cannot_write(
-                &self.path,
-                io::Error::other("it is not prepared"),
-            )),
-        }
-    }
-}
-
-impl Outputs for FileSink {
-    fn place(&self) -> String {
-        self.path().to_string_lossy().into_owned()
-    }
-
-    fn is_one_file(&self) -> bool {
-        !self.is_folder()
-    }
-
-    fn go_on(&self, before: Option<&OutputState>) {
-        *lock(&self.before) = Some(before.cloned());
-    }
-
-    fn is_due(&self, ends: bool) -> Result<bool> {
-        Ok(self.kept()?.is_due(ends))
-    }
-
-    fn cut(&self, ends: bool) -> Result<OutputState> {
-        self.kept()?.cut(ends)
-    }
-
-    fn show(&self, state: &OutputState) -> Result {
-        self.kept()?.show(&state.files)
     }
 }
 
@@ -253,7 +211,7 @@ impl Sink for FileSink {
 
 /// The one file that all workers write to.
 #[derive(Debug)]
-struct Single {
+pub(super) struct Single {
     target: Target,
     packing: Packing,
     written: bool,
