@@ -9,6 +9,7 @@ use timely::dataflow::operators::Capability;
 
 use super::{Batch, Plugs, Share, Waker, Writer, Written};
 use crate::error::Result;
+use crate::event::Letter;
 use crate::observe::SinkStatus;
 use crate::stream::Shared;
 use crate::time::Epoch;
@@ -23,7 +24,7 @@ pub(super) type Order<In> = fn(&mut [In]);
 
 struct Stash<In> {
     /// Held until the connector has taken the last record.
-    _capability: Capability<Epoch>,
+    capability: Capability<Epoch>,
     batches: VecDeque<Vec<In>>,
     ordered: bool,
 }
@@ -39,6 +40,8 @@ pub(super) struct EpochWriter<In, F> {
     results: bool,
     status: Arc<SinkStatus>,
     open: BTreeMap<Epoch, Stash<In>>,
+    /// Results that were too large, each with its epoch.
+    pub(super) refused: Vec<(Capability<Epoch>, Letter)>,
     /// What the connector has not taken yet: the batch, from this record on.
     batch: Batch,
     from: usize,
@@ -90,6 +93,7 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
             results,
             status,
             open: BTreeMap::new(),
+            refused: Vec::new(),
             batch: Batch::default(),
             from: 0,
             each: 0,
@@ -105,7 +109,7 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
     ) -> &mut VecDeque<Vec<In>> {
         let stash = self.open.entry(epoch);
         let fresh = || Stash {
-            _capability: capability(),
+            capability: capability(),
             batches: VecDeque::new(),
             ordered: false,
         };
@@ -175,6 +179,9 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
                 for record in records {
                     (self.encode)(record, &mut self.batch)?;
                 }
+                let refused = self.batch.refused.drain(..);
+                let refused = refused.map(|letter| (stash.capability.clone(), letter));
+                self.refused.extend(refused);
                 if self.batch.values.len() >= BATCH_BYTES {
                     break;
                 }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 
 use super::{Created, Outputs, Share, embedded};
 use crate::error::Result;
+use crate::event::Letter;
 use crate::time::EventTime;
 
 /// One encoded result, as ranges into the bytes of its [`Batch`].
@@ -35,6 +36,8 @@ pub struct Batch {
     pub records: Vec<Encoded>,
     /// For a sink that takes values and no bytes: those of the records that it has not taken.
     pub(super) typed: RefCell<Option<Box<dyn Any + Send>>>,
+    /// Results that are too large to be among the records.
+    pub(super) refused: Vec<Letter>,
 }
 
 impl Batch {
@@ -134,6 +137,13 @@ pub trait Sink: Send + Sync {
     /// Files that become visible with checkpoints; `None`: it has none.
     #[doc(hidden)]
     fn outputs(&self) -> Option<&dyn Outputs> {
+        None
+    }
+
+    /// Bytes that a record may have with its key and headers; `None`: any number. Known when it is
+    /// prepared.
+    #[doc(hidden)]
+    fn record_max(&self) -> Option<usize> {
         None
     }
 

@@ -1,6 +1,7 @@
 //! How a sink is written down in a job's description: the port, the form of its records, and their
 //! keys.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -12,13 +13,12 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 use super::embedded::{encode_typed, is_typed};
 use super::epoch_writer::Order;
-use super::writer::{at, declare, style, write};
+use super::writer::{at, declare, record_max, style, write};
 use super::{Batch, Encoded, Style};
 use crate::error::{Error, Result};
-use crate::event::{Event, json};
-use crate::observe::Metrics;
+use crate::event::{DeadReason, Event, Letter, Origin, Position, json};
 use crate::state::{State, codec, stable_hash, worker_of};
-use crate::stream::{Context, EventStream};
+use crate::stream::{Context, EventStream, Shared};
 use crate::time::{Epoch, EventTime};
 
 /// What the key of a result can be given as.
@@ -195,16 +195,20 @@ impl<T: State> EventStream<'_, T> {
                 encode_typed(event.value, event.at.partition, batch);
                 Ok(())
             };
-            return write_events(&cx, self.events, port, route, encode);
+            write_events(&cx, self.events, port, route, encode);
+            return;
         }
         let bytes = Bytes {
             sink: name.to_owned(),
             key: key.filter(|_| style == Style::Records),
             encode,
             lines: style == Style::Lines,
-            metrics: Arc::clone(&cx.metrics),
+            max: record_max(&cx, port).unwrap_or(usize::MAX),
+            takes_refused: Rc::clone(&cx.letters.borrow().takes_refused),
+            shared: Rc::clone(&cx.shared),
         };
-        write_events(&cx, self.events, port, route, bytes.encoder());
+        let refused = write_events(&cx, self.events, port, route, bytes.encoder());
+        cx.letters.borrow_mut().refused.push(refused);
     }
 }
 
@@ -215,7 +219,7 @@ fn write_events<'scope, T: State>(
     port: usize,
     route: Option<WriteKey<T>>,
     encode: impl FnMut(Event<T>, &mut Batch) -> Result + 'static,
-) {
+) -> StreamVec<'scope, Epoch, Letter> {
     let Some(route) = route else {
         return write(cx, events, Pipeline, port, None, true, encode);
     };
@@ -226,7 +230,7 @@ fn write_events<'scope, T: State>(
         worker_of(stable_hash(&key[..]), workers)
     });
     let order: Order<Event<T>> = |events| events.sort_unstable_by_key(|event| event.at);
-    write(cx, events, pact, port, Some(order), true, encode);
+    write(cx, events, pact, port, Some(order), true, encode)
 }
 
 impl<T: State> EventStream<'_, T> {
@@ -256,7 +260,10 @@ struct Bytes<T> {
     encode: Option<Encode<T>>,
     /// A value must be one line.
     lines: bool,
-    metrics: Arc<Metrics>,
+    /// Bytes that a record may have.
+    max: usize,
+    takes_refused: Rc<Cell<bool>>,
+    shared: Rc<Shared>,
 }
 
 impl<T: Serialize + 'static> Bytes<T> {
@@ -271,7 +278,14 @@ impl<T: Serialize + 'static> Bytes<T> {
                 key(&event.value, &mut batch.keys);
                 (start, at(batch.keys.len()))
             });
-            let stamp = event.at.time.min(self.metrics.largest());
+            if batch.values.len() - start + key.map_or(0, |(from, to)| (to - from) as usize)
+                > self.max
+                && self.takes_refused.get()
+            {
+                self.refuse(event.at, start, key, batch);
+                return Ok(());
+            }
+            let stamp = event.at.time.min(self.shared.metrics.largest());
             let timestamp = (stamp > EventTime::from_millis(0)).then_some(stamp);
             let partition = event.at.partition;
             batch.records.push(Encoded {
@@ -283,6 +297,26 @@ impl<T: Serialize + 'static> Bytes<T> {
             });
             Ok(())
         }
+    }
+
+    /// Takes the last value and its key out of `batch`, and puts a letter in its place.
+    #[cold]
+    fn refuse(&self, at: Position, start: usize, key: Option<(u32, u32)>, batch: &mut Batch) {
+        self.shared.count().count_dead(DeadReason::ResultTooLarge);
+        let place = self.shared.board.origin(at.source, at.partition);
+        let place = place.unwrap_or_else(|| {
+            let unknown: Arc<str> = Arc::from("results");
+            (Arc::clone(&unknown), Origin::Memory(unknown, at.partition))
+        });
+        let value = &batch.values[start..batch.values.len() - 1];
+        let from = key.map_or(batch.keys.len(), |(from, _)| from as usize);
+        let bytes = (key.map(|_| &batch.keys[from..]), value);
+        let (len, sink, max) = (value.len(), &self.sink, self.max);
+        let error = format!("a result of {len} bytes; sink `{sink}` takes records up to {max}");
+        let letter = Letter::of_result(place, at, bytes, error);
+        batch.refused.push(letter);
+        batch.values.truncate(start);
+        batch.keys.truncate(from);
     }
 
     #[inline]

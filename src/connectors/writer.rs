@@ -35,10 +35,12 @@ pub(crate) fn write_letters<'scope>(
             encode_typed(letter, partition, batch);
             Ok(())
         };
-        return write(cx, letters, Pipeline, port, None, false, encode);
+        write(cx, letters, Pipeline, port, None, false, encode);
+        return;
     }
-    let style = style(cx, port);
-    let encode = move |letter: Letter, batch: &mut Batch| {
+    let (style, max) = (style(cx, port), record_max(cx, port));
+    let encode = move |mut letter: Letter, batch: &mut Batch| {
+        max.inspect(|max| letter.fit(*max));
         let (start, key_start) = (at(batch.values.len()), at(batch.keys.len()));
         let headers_start = at(batch.headers.len());
         let mut encoded = Encoded {
@@ -97,8 +99,14 @@ pub(super) fn style(cx: &Context<'_>, port: usize) -> Style {
         .unwrap_or(Style::Lines)
 }
 
+/// Bytes that a record may have in the sink that is bound to `port`.
+pub(super) fn record_max(cx: &Context<'_>, port: usize) -> Option<usize> {
+    Plugs::of(cx)?.sinks.get(port)?.record_max()
+}
+
 /// The operator around an [`EpochWriter`]. `order`: an epoch is put in order before it is written,
-/// since it comes from several workers. `results`: records count as results.
+/// since it comes from several workers. `results`: records count as results. What comes out are
+/// letters of results that are too large.
 pub(super) fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoch, Vec<In>>>(
     cx: &Rc<Context<'scope>>,
     stream: StreamVec<'scope, Epoch, In>,
@@ -107,8 +115,8 @@ pub(super) fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoc
     order: Option<Order<In>>,
     results: bool,
     encode: impl FnMut(In, &mut Batch) -> Result + 'static,
-) {
-    type Builder = CapacityContainerBuilder<Vec<()>>;
+) -> StreamVec<'scope, Epoch, Letter> {
+    type Builder = CapacityContainerBuilder<Vec<Letter>>;
     let (scope, shared) = (cx.scope, Rc::clone(&cx.shared));
     let name = sink_name(cx, port);
     let running = cx.operator(&format!("sink {name}"));
@@ -130,7 +138,10 @@ pub(super) fn write<'scope, In: Clone + 'static, P: ParallelizationContract<Epoc
                 Ok(false) => {}
                 Err(error) => sink.shared.control.fail(error), // capabilities are kept
             }
+            for (capability, letter) in sink.refused.drain(..) {
+                output.session(&capability).give(letter);
+            }
         }
     });
-    written.probe_with(&cx.probe);
+    written.probe_with(&cx.probe)
 }

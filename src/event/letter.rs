@@ -8,13 +8,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::{Origin, Record};
+use super::{Origin, Position, Record};
 use crate::time::{EventTime, LateReason};
 
 /// Largest value of a record; a larger one is a dead letter.
 pub(crate) const RECORD_BYTES_MAX: usize = 900_000;
 /// How much of a value that is too large a letter keeps.
 const CUT_BYTES: usize = 1_024;
+/// Bytes of the headers that say why a letter left, but for its error and its source: the name of
+/// a topic has 249 at most.
+const HEADERS_MAX: usize = 768;
 
 /// Why a record is a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,6 +149,54 @@ impl Letter {
             headers: record.headers(),
             timestamp: record.timestamp,
             cause,
+        }
+    }
+
+    /// The letter of a result that is too large for its sink.
+    pub(crate) fn of_result(
+        (source, origin): (Arc<str>, Origin),
+        at: Position,
+        (key, value): (Option<&[u8]>, &[u8]),
+        error: String,
+    ) -> Self {
+        let kept = CUT_BYTES.min(value.len());
+        Self {
+            source,
+            origin,
+            offset: at.offset,
+            partition: at.partition,
+            // A key that is itself too large would not fit either.
+            key: key.filter(|key| key.len() <= CUT_BYTES).map(<[u8]>::to_vec),
+            value: Some(value[..kept].to_vec()),
+            cut_from: Some(value.len() as u64),
+            headers: Vec::new(),
+            timestamp: Some(at.time),
+            cause: Cause::Dead {
+                reason: DeadReason::ResultTooLarge,
+                error,
+            },
+        }
+    }
+
+    /// Cuts the value, if the letter takes more than `max` bytes as a record with headers.
+    pub(crate) fn fit(&mut self, max: usize) {
+        let len = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + len(value));
+        let error = match &self.cause {
+            Cause::Dead { error, .. } => error.len(),
+            Cause::Late { .. } => 0,
+        };
+        let (source, whole) = (self.source.len(), len(&self.value));
+        let all = whole + len(&self.key) + headers.sum::<usize>() + error + source + HEADERS_MAX;
+        if all > max && whole > CUT_BYTES {
+            self.cut_from.get_or_insert(whole as u64);
+            self.value
+                .as_mut()
+                .expect("it has bytes")
+                .truncate(CUT_BYTES);
         }
     }
 

@@ -75,7 +75,11 @@ pub(crate) fn build(
     let described = job(&Flow { cx: Rc::clone(&cx) });
     let letters = std::mem::take(&mut *cx.letters.borrow_mut());
     let late = letters.late.into_iter().flatten().collect();
-    let dead = letters.dead.into_iter().flatten().collect();
+    let mut dead: Vec<_> = letters.dead.into_iter().flatten().collect();
+    if !dead.is_empty() {
+        dead.extend(letters.refused);
+        letters.takes_refused.set(true);
+    }
     for (name, letters) in [("late", late), ("dead", dead)] {
         letter_port(&cx, name, letters);
     }

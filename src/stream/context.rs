@@ -21,6 +21,10 @@ use crate::time::Epoch;
 pub(crate) struct Letters<'scope> {
     pub(crate) late: Vec<Option<StreamVec<'scope, Epoch, Letter>>>,
     pub(crate) dead: Vec<Option<StreamVec<'scope, Epoch, Letter>>>,
+    /// Results that are too large for their sinks. They go with other dead letters; a job that has
+    /// no port for those has none for these.
+    pub(crate) refused: Vec<StreamVec<'scope, Epoch, Letter>>,
+    pub(crate) takes_refused: Rc<Cell<bool>>,
 }
 
 /// Where the letters of a stream are to be found in [`Letters`], as long as they are at hand.

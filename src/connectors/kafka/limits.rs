@@ -74,6 +74,23 @@ fn limits_in(resource: &ConfigResource) -> TopicLimits {
     }
 }
 
+/// What librdkafka's producer takes by default.
+const MESSAGE_MAX: usize = 1_000_000;
+/// A batch of one record: its header, lengths, and what the record holds besides key and value.
+const BATCH_BYTES: usize = 128;
+
+/// Bytes that a record with key, value and headers may have, for the producer and for the topic.
+pub(super) fn record_max(limits: TopicLimits, options: &KafkaOptions) -> usize {
+    let config = options.producer();
+    let producer = config
+        .get("message.max.bytes")
+        .and_then(|text| text.parse().ok());
+    let producer: usize = producer.unwrap_or(MESSAGE_MAX);
+    let topic = limits.max_message_bytes.unwrap_or(u64::MAX);
+    let topic = usize::try_from(topic).unwrap_or(usize::MAX);
+    producer.min(topic.saturating_sub(BATCH_BYTES))
+}
+
 /// Whether stamps that `--max-ahead` lets in may be ones that `topic` refuses.
 ///
 /// # Errors

@@ -47,6 +47,8 @@ pub struct KafkaSink {
     /// The producer, and the number of partitions.
     outbox: OnceLock<(Arc<Outbox>, i32)>,
     retention: OnceLock<Arc<Retention>>,
+    /// Bytes that a record may have.
+    record_max: OnceLock<usize>,
 }
 
 impl KafkaSink {
@@ -60,6 +62,7 @@ impl KafkaSink {
             transaction: None,
             outbox: OnceLock::new(),
             retention: OnceLock::new(),
+            record_max: OnceLock::new(),
         }
     }
 
@@ -169,6 +172,9 @@ impl Sink for KafkaSink {
         let limits = told.recv_timeout(self.options.patience());
         let limits = limits.unwrap_or_default();
         self.check_stamps(limits)?;
+        let _ = self
+            .record_max
+            .set(limits::record_max(limits, &self.options));
         if let Some(retention) = Retention::of(&self.topic, limits) {
             let _ = self.retention.set(Arc::new(retention));
         }
@@ -196,6 +202,10 @@ impl Sink for KafkaSink {
             records: 0,
             bytes: 0,
         }))
+    }
+
+    fn record_max(&self) -> Option<usize> {
+        self.record_max.get().copied()
     }
 
     fn finish(&self, _complete: bool) -> Result {
