@@ -275,13 +275,12 @@ fn part_files_beside_topics_hold_what_was_committed_with_them() {
         program("bid_stats", place.path(), &arguments)
     };
     let parts = place.path().join("parts");
-    let mut due = 0;
     for (round, workers) in (1..).zip(["1", "2", "3", "2"]) {
         place.write(round * 50 - 50, round * 50);
         let running = Running::start(&mut command(&["--workers", workers]));
         // What the one before it has committed is seen, and its own grows beside.
-        wait_until(|| part_lines(&parts, "part-").len() >= due);
-        due = expected(round * 50 - 10).len();
+        wait_until(|| round == 1 || !part_lines(&parts, "part-").is_empty());
+        let due = expected(round * 50 - 10).len();
         wait_until(|| {
             part_lines(&parts, "part-").len() + part_lines(&parts, ".part-").len() >= due
         });
@@ -307,6 +306,56 @@ fn part_files_beside_topics_hold_what_was_committed_with_them() {
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert_eq!(part_lines(&parts, "part-"), expected(230));
     assert_eq!(part_lines(&letters, "part-").len(), 0);
+}
+
+#[test]
+fn an_operator_that_is_another_starts_empty_if_it_is_named_and_is_then_what_it_is() {
+    let place = Place::new();
+    place.write(0, 30);
+    let running = place.start(&[]);
+    place.wait_for(expected(20).len());
+    drop(running);
+    let refused = place.run(&["--catch-up", "--set", "size=5s"]);
+    assert_eq!(refused.code, 3, "{}", refused.said());
+    let says = ["--allow-empty window", "--rebuild"];
+    assert!(
+        says.iter().all(|part| refused.said().contains(part)),
+        "{}",
+        refused.said()
+    );
+    let wrong = place.run(&["--catch-up", "--set", "size=5s", "--allow-empty", "order"]);
+    assert_eq!(wrong.code, 3, "{}", wrong.said());
+    // What is open of the windows of ten seconds goes, and nothing comes of it later.
+    let other = ["--set", "size=5s", "--allow-empty", "window", "-v"];
+    let ended = place.run(&[&["--catch-up"], &other[..]].concat());
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(
+        ended.said().contains("state: starts empty: window"),
+        "{}",
+        ended.said()
+    );
+    place.write(30, 60);
+    let ended = place.run(&[&["--bounded"], &other[..]].concat());
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    // It was named again, and goes on with what it has all the same.
+    assert!(!ended.said().contains("starts empty"), "{}", ended.said());
+    let seen = place.seen();
+    let before = seen
+        .iter()
+        .filter(|line| line.contains("\"cnt\":10,"))
+        .count();
+    let after = seen
+        .iter()
+        .filter(|line| line.contains("\"cnt\":5,"))
+        .count();
+    assert!(before >= expected(20).len(), "{seen:?}");
+    assert!(after >= 5 * 5, "{seen:?}");
+    let beyond = |line: &&String| {
+        let start = line.split("window_start\":").nth(1).unwrap();
+        let start: i64 = start.split(',').next().unwrap().parse().unwrap();
+        start >= 30_000
+    };
+    assert_eq!(seen.iter().filter(beyond).count(), 5 * 6, "{seen:?}");
 }
 
 /// The lines of the files in `folder` whose names begin so, sorted; a torn one does not count.

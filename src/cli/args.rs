@@ -142,6 +142,9 @@ pub(super) struct RunArguments {
     /// A job without state begins with that of this folder, which `anabranch checkpoint save` made
     #[arg(long, value_name = "DIR")]
     from_savepoint: Option<PathBuf>,
+    /// An operator that is new, changed or gone: what is in the state dir of it is dropped
+    #[arg(long, value_name = "NAME")]
+    allow_empty: Vec<String>,
     /// Read flags from a TOML file; flags and environment (ANABRANCH_WORKERS=2) win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -301,6 +304,9 @@ impl RunArguments {
         settings = settings.rebuild(self.rebuild);
         if let Some(dir) = &self.from_savepoint {
             settings = settings.from_savepoint(dir);
+        }
+        for name in &self.allow_empty {
+            settings = settings.allow_empty(name);
         }
         settings = settings.catch_up(self.catch_up).instance(match () {
             () if self.take_over => Instance::TakesOver,

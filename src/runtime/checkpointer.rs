@@ -99,11 +99,14 @@ pub(super) struct State {
     looked: Instant,
     /// The one that is asked for is the last.
     last: bool,
+    forgets: bool,
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    /// `forgets`: the next checkpoint saves everything, for the logs have more than that.
+    pub(super) fn new(forgets: bool) -> Self {
         Self {
+            forgets,
             built: 0,
             operators: 0,
             doors: 0,
@@ -243,8 +246,9 @@ impl Checkpointer {
             return Ok(());
         }
         (state.last, state.asked, state.cuts) = (ends, now(), cuts);
+        let forgets = state.forgets;
         let grown = self.manifest.full_bytes.max(SMALL) * GROWN.0 / GROWN.1;
-        self.checkpoints.want(self.store.bytes() > grown);
+        self.checkpoints.want(forgets || self.store.bytes() > grown);
         Ok(())
     }
 
@@ -271,6 +275,7 @@ impl Checkpointer {
         }
         if gathered.full {
             manifest.full_bytes = self.store.bytes();
+            self.state.forgets = false;
         }
         crash_point("checkpoint gathered");
         let ends = self.state.last && (!self.bounded || self.checkpoints.is_read());

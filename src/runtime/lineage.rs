@@ -1,11 +1,13 @@
 //! Whether state, log and job belong together, and what to do if they do not.
 
+use std::fmt;
+
 use super::progress_record::ProgressRecord;
 use super::recovery::CheckpointPlan;
 use crate::connectors::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::disk::Disk;
-use crate::state::manifest::Manifest;
+use crate::state::manifest::{Manifest, OperatorShape};
 use crate::state::store;
 
 /// Whether the directory and what was committed are of one lineage. What was committed may still be
@@ -125,8 +127,8 @@ pub(super) fn check_job(manifest: &Manifest, own: &CheckpointPlan) -> Result {
     Err(Error::new(ErrorKind::State, what))
 }
 
-/// Whether `manifest`, which is of this job, may be continued.
-pub(super) fn check(manifest: &Manifest, own: &CheckpointPlan) -> Result {
+/// Whether `manifest`, which is of this job, may be continued, and with what of it.
+pub(super) fn check(manifest: &Manifest, own: &CheckpointPlan) -> Result<Changes> {
     let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
     let dir = own.dir.display();
     if manifest.finished {
@@ -137,31 +139,87 @@ pub(super) fn check(manifest: &Manifest, own: &CheckpointPlan) -> Result {
             own.job
         ));
     }
-    for kept in &manifest.operators {
-        let now = own.operators.iter().find(|now| now.name == kept.name);
-        let Some(now) = now else {
-            return refuse(format!(
-                "the state in `{dir}` has operator `{}` ({}), which the job has no more; start \
-                 with --rebuild, which reads the log again",
-                kept.name, kept.shape
-            ));
-        };
-        if now.shape != kept.shape {
-            return refuse(format!(
-                "operator `{}` was `{}` when its state was saved in `{dir}`, and is `{}` now; \
-                 start with --rebuild, which reads the log again",
-                kept.name, kept.shape, now.shape
-            ));
+    changes(manifest, own)
+}
+
+/// What becomes of the state in a directory.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    reused: Vec<String>,
+    /// Operators that have state in the directory, and do not go on with it.
+    pub(super) dropped: Vec<String>,
+    new: Vec<String>,
+    changed: Vec<String>,
+}
+
+/// Holds the operators of the job against those that have state. One that is not what it was is to
+/// be named by whoever starts the job: its state is lost.
+fn changes(manifest: &Manifest, own: &CheckpointPlan) -> Result<Changes> {
+    let dir = own.dir.display();
+    let allowed = |name: &String, what: String| {
+        if own.allow_empty.contains(name) {
+            return Ok(name.clone());
+        }
+        let what = format!(
+            "{what}; start with --rebuild, which reads the log again, or with --allow-empty {name}"
+        );
+        Err(Error::new(ErrorKind::State, what))
+    };
+    let mut changes = Changes::default();
+    for OperatorShape { name, shape } in &manifest.operators {
+        match own.operators.iter().find(|now| now.name == *name) {
+            Some(now) if now.shape == *shape => changes.reused.push(name.clone()),
+            Some(now) => {
+                let what = format!(
+                    "operator `{name}` was `{shape}` when its state was saved in `{dir}`, and is \
+                     `{}` now",
+                    now.shape
+                );
+                changes.changed.push(allowed(name, what)?);
+                changes.dropped.push(name.clone());
+            }
+            None => {
+                let what = format!(
+                    "the state in `{dir}` has operator `{name}` ({shape}), which the job has no \
+                     more"
+                );
+                changes.dropped.push(allowed(name, what)?);
+            }
         }
     }
-    for now in &own.operators {
-        if !manifest.operators.iter().any(|kept| kept.name == now.name) {
-            return refuse(format!(
-                "operator `{}` ({}) has no state in `{dir}`: it is new; start with --rebuild, \
-                 which reads the log again",
-                now.name, now.shape
-            ));
+    for OperatorShape { name, shape } in &own.operators {
+        if !manifest.operators.iter().any(|kept| kept.name == *name) {
+            let what = format!("operator `{name}` ({shape}) has no state in `{dir}`: it is new");
+            changes.new.push(allowed(name, what)?);
         }
     }
-    Ok(())
+    Ok(changes)
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gone = self
+            .dropped
+            .iter()
+            .filter(|name| !self.changed.contains(name));
+        let gone: Vec<_> = gone.cloned().collect();
+        let empty = [&self.changed[..], &self.new].concat();
+        let kinds = [
+            ("reused", &self.reused),
+            ("starts empty", &empty),
+            ("dropped", &gone),
+        ];
+        let said = kinds.iter().filter(|(_, names)| !names.is_empty());
+        let said: Vec<_> = said
+            .map(|(kind, names)| format!("{kind}: {}", names.join(", ")))
+            .collect();
+        write!(f, "state: {}", said.join("; "))
+    }
+}
+
+impl Changes {
+    /// Whether all is as it was.
+    pub(super) fn is_none(&self) -> bool {
+        self.dropped.is_empty() && self.new.is_empty()
+    }
 }

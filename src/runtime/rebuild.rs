@@ -79,6 +79,7 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
         manifest: Some(beginning(own, &record)),
         fresh: false,
         continued,
+        forgets: false,
     };
     at_once(&again.sources, |source| source.prepare())?;
     at_once(&again.sinks, |sink| sink.prepare())?;

@@ -46,6 +46,8 @@ pub(crate) struct CheckpointPlan {
     pub(crate) commit: Option<Arc<dyn Commit>>,
     pub(crate) operators: Vec<OperatorShape>,
     pub(crate) instance: Instance,
+    /// Operators that may start empty, or be gone with their state.
+    pub(crate) allow_empty: Vec<String>,
     /// Bounded sources end for good, and everything open fires.
     pub(crate) finishes: bool,
     /// Where a job without state begins.
@@ -90,6 +92,7 @@ impl CheckpointPlan {
             commit: commit.map(|commit| commit as Arc<dyn Commit>),
             operators: description.stateful.iter().map(shape).collect(),
             instance: settings.instance,
+            allow_empty: settings.allow_empty.clone(),
             finishes: !settings.catch_up,
             savepoint: settings.from_savepoint.clone(),
         }))
@@ -137,6 +140,8 @@ pub(super) struct Recovered {
     /// Nothing is committed yet: checkpoint 0 is, before anything is read.
     pub(super) fresh: bool,
     pub(super) continued: Continued,
+    /// The logs have state that nobody goes on with.
+    pub(super) forgets: bool,
 }
 
 /// Checkpoints of a run.
@@ -177,7 +182,7 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         (None, Some(from)) => Some(begin_with(&*disk, from, &own, &store)?),
         (committed, _) => committed,
     };
-    let mut continued = Continued::default();
+    let (mut continued, mut forgets) = (Continued::default(), false);
     let results = Results::of(&plan.sink_names, &plan.sinks);
     results.go_on(&[]);
     if let Some(manifest) = &manifest {
@@ -186,10 +191,16 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
             // It may have been killed before it showed what it had finished.
             Results::default().leave(&disk, &manifest.outputs)?;
         }
-        check(manifest, &own)?;
+        let changes = check(manifest, &own)?;
         results.leave(&disk, &manifest.outputs)?;
         results.go_on(&manifest.outputs);
-        let restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
+        let mut restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
+        if !changes.is_none() {
+            tracing::info!("{changes}");
+            forgets = !changes.dropped.is_empty();
+            let dropped = changes.dropped.iter();
+            dropped.for_each(|operator| restored.forget(operator));
+        }
         continued.state = Some(restored);
         resume(&plan.sources, &plan.source_names, manifest, &mut continued)?;
         run.checkpoints.resume(manifest.resumed());
@@ -202,6 +213,7 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         manifest,
         fresh,
         continued,
+        forgets,
     }))
 }
 
@@ -274,6 +286,7 @@ impl Recovered {
         let holds = self.plan.commit.is_some() || !results.is_empty();
         let first = || first(&self.plan);
         let mut manifest = self.manifest.unwrap_or_else(first);
+        manifest.operators.clone_from(&self.plan.operators);
         manifest.sources = sources_now(plan, &manifest.sources)?;
         if !self.plan.finishes {
             manifest.forget_ends(); // the next run ends elsewhere
@@ -302,7 +315,7 @@ impl Recovered {
                 sources: plan.sources.len(),
             },
             manifest: manifest.clone(),
-            state: State::new(),
+            state: State::new(self.forgets),
         };
         if self.fresh {
             manifest.made_at = time_of_day().millis();

@@ -86,6 +86,7 @@ pub struct Settings {
     pub(crate) catch_up: bool,
     pub(crate) rebuild: bool,
     pub(crate) from_savepoint: Option<PathBuf>,
+    pub(crate) allow_empty: Vec<String>,
     pub(crate) create_topics: bool,
     pub(crate) cut: Option<(Cut, Option<u64>)>,
     pub(crate) round_trip: bool,
@@ -333,6 +334,15 @@ impl Settings {
     #[must_use]
     pub fn from_savepoint(mut self, dir: impl Into<PathBuf>) -> Self {
         self.from_savepoint = Some(dir.into());
+        self
+    }
+
+    /// The operator `name` may start empty: it is new, or another than it was, and what it had is
+    /// dropped; or it is gone, with its state. Without that a changed job does not start on the
+    /// state of the one before. An operator that is what it was goes on with what it has.
+    #[must_use]
+    pub fn allow_empty(mut self, name: &str) -> Self {
+        self.allow_empty.push(name.to_owned());
         self
     }
 

@@ -41,6 +41,12 @@ impl Restored {
         Ok(())
     }
 
+    /// `operator` starts empty.
+    pub(crate) fn forget(&mut self, operator: &str) {
+        self.operators.remove(operator);
+        self.progress.remove(operator);
+    }
+
     /// What was known where `operator` had stopped; `None`: it was not there.
     pub(crate) fn progress(&self, operator: &str) -> Option<Progress> {
         self.progress.get(operator).copied()

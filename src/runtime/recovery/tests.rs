@@ -16,6 +16,7 @@ fn plan() -> CheckpointPlan {
         commit: None,
         operators: Vec::new(),
         instance: Instance::default(),
+        allow_empty: Vec::new(),
         finishes: true,
         savepoint: None,
     }
