@@ -44,7 +44,7 @@ fn folder(bids: i64) -> TempDir {
 
 fn arguments<'a>(sinks: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["--source", "bids=file:bids.jsonl", "--max-dead", "off"];
-    sinks.iter().for_each(|sink| all.extend(["--sink", sink]));
+    all.extend(sinks.iter().flat_map(|sink| ["--sink", sink]));
     all.extend(more);
     all
 }

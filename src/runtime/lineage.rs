@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::checkpoint_plan::CheckpointPlan;
 use super::progress_record::ProgressRecord;
-use super::recovery::CheckpointPlan;
 use crate::connectors::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::disk::Disk;

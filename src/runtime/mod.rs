@@ -3,6 +3,7 @@
 
 mod bind;
 mod build;
+mod checkpoint_plan;
 mod checkpointer;
 mod lineage;
 mod memory;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::recovery::CheckpointPlan;
+use super::checkpoint_plan::CheckpointPlan;
 use super::settings::Instance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{now, time_of_day};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytesize::ByteSize;
 
+use super::checkpoint_plan::{CheckpointPlan, check_ports};
 use super::memory::Memory;
 use super::rebuild::Rebuild;
-use super::recovery::CheckpointPlan;
 use super::settings::Settings;
-use super::{Describe, bind, describe, recovery};
+use super::{Describe, bind, describe};
 use crate::connectors::{Ends, Sink, Source, Tuning};
 use crate::error::{Error, Result};
 use crate::stream::{Description, PortKind};
@@ -61,7 +61,7 @@ impl Plan {
         let (sources, sinks) = bind::bind(id, &description, settings, commit.as_ref())?;
         let checkpoint = CheckpointPlan::new((name, id), &description, settings, commit)?;
         if checkpoint.is_some() {
-            recovery::check_ports(&sources, &sinks, settings.exactly_once())?;
+            check_ports(&sources, &sinks, settings.exactly_once())?;
         }
         let ports = description.ports.len();
         let Memory {

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Plan;
+use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::ownership;
 use super::progress_record::{ProgressRecord, SourceRecord};
-use super::recovery::{CheckpointPlan, Recovered, shut_out};
+use super::recovery::{Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, SourceCut};
 use crate::error::{Error, ErrorKind, Result};

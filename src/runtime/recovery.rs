@@ -10,124 +10,27 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tracing::info;
 
 use super::Plan;
+use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::{Checkpointer, Parts, State};
 use super::lineage::{check, check_job, committed, look};
 use super::ownership;
 use super::results::Results;
-use super::settings::{Guarantee, Instance, Settings};
 use super::worker::{Run, panicked};
-use crate::connectors::{Commit, PartitionCut, Sink, Source, SourceCut, Transactions};
+use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, time_of_day};
 use crate::state::checkpoints::Continued;
 use crate::state::disk::{Disk, Lock, RealDisk};
-use crate::state::manifest::{FORMAT, Manifest, OperatorShape, PartitionState, SourceState};
+use crate::state::manifest::{FORMAT, Manifest, PartitionState, SourceState};
 use crate::state::store::{self, Store, savepoint};
 use crate::state::{Checkpoints, Note};
-use crate::stream::Description;
-
-/// What a plan says of checkpoints.
-#[derive(Clone)]
-pub(crate) struct CheckpointPlan {
-    pub(crate) dir: PathBuf,
-    pub(crate) interval: Duration,
-    /// The job's id, and the name of its description.
-    pub(crate) job: String,
-    pub(crate) name: String,
-    /// Where checkpoints are committed; `None`: the manifest is the commit.
-    pub(crate) commit: Option<Arc<dyn Commit>>,
-    pub(crate) operators: Vec<OperatorShape>,
-    pub(crate) instance: Instance,
-    /// Operators that may start empty, or be gone with their state.
-    pub(crate) allow_empty: Vec<String>,
-    /// Bounded sources end for good, and everything open fires.
-    pub(crate) finishes: bool,
-    /// Where a job without state begins.
-    pub(crate) savepoint: Option<PathBuf>,
-}
-
-impl CheckpointPlan {
-    /// `None`: `settings` ask for no checkpoints. `commit`: where Kafka sinks are committed.
-    ///
-    /// # Errors
-    /// Exactly-once without a state directory.
-    pub(crate) fn new(
-        (name, id): (&str, &str),
-        description: &Description,
-        settings: &Settings,
-        commit: Option<Arc<Transactions>>,
-    ) -> Result<Option<Self>> {
-        let Some(dir) = &settings.state_dir else {
-            if settings.guarantee == Some(Guarantee::ExactlyOnce) {
-                let why = "guarantee exactly-once: needs --state-dir DIR, where checkpoints live";
-                return Err(Error::usage(why));
-            }
-            if settings.catch_up {
-                let why = "--catch-up: needs --state-dir DIR, where the next run goes on";
-                return Err(Error::usage(why));
-            }
-            if settings.from_savepoint.is_some() {
-                let why = "--from-savepoint: needs --state-dir DIR, where the job goes on";
-                return Err(Error::usage(why));
-            }
-            return Ok(None);
-        };
-        let shape = |(name, shape): &(String, String)| OperatorShape {
-            name: name.clone(),
-            shape: shape.clone(),
-        };
-        Ok(Some(Self {
-            dir: dir.clone(),
-            interval: settings.checkpoint_interval,
-            job: id.to_owned(),
-            name: name.to_owned(),
-            commit: commit.map(|commit| commit as Arc<dyn Commit>),
-            operators: description.stateful.iter().map(shape).collect(),
-            instance: settings.instance,
-            allow_empty: settings.allow_empty.clone(),
-            finishes: !settings.catch_up,
-            savepoint: settings.from_savepoint.clone(),
-        }))
-    }
-}
-
-/// Whether all ports can take part in checkpoints.
-///
-/// # Errors
-/// Names the sink that cannot.
-pub(super) fn check_ports(
-    sources: &[Arc<dyn Source>],
-    sinks: &[Arc<dyn Sink>],
-    exactly_once: bool,
-) -> Result {
-    let bounded = sources.iter().all(|source| source.bounded());
-    for sink in sinks {
-        let name = sink.describe();
-        if exactly_once && !sink.is_exactly_once() {
-            return Err(Error::usage(format!(
-                "{name}: a sink that cannot be committed with a checkpoint; exactly-once takes \
-                 kafka:TOPIC, file:PATH and null:, and --guarantee at-least-once takes all"
-            )));
-        }
-        let is_one_file = sink.outputs().is_some_and(|outputs| outputs.is_one_file());
-        if is_one_file && !bounded {
-            return Err(Error::usage(format!(
-                "{name}: one file gets its name when the run has ended, and this run has no end: \
-                 give it a folder of part files, file:DIR/, or the run an end, --bounded or \
-                 --catch-up"
-            )));
-        }
-    }
-    Ok(())
-}
 
 /// What was found, before anything is prepared.
 pub(super) struct Recovered {
@@ -196,7 +99,7 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         results.go_on(&manifest.outputs);
         let mut restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
         if !changes.is_none() {
-            tracing::info!("{changes}");
+            info!("{changes}");
             forgets = !changes.dropped.is_empty();
             let dropped = changes.dropped.iter();
             dropped.for_each(|operator| restored.forget(operator));

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::kept::Kept;
-use super::sink::{FileSink, Output, cannot_write, lock};
+use super::sink::{Begins, FileSink, Output, cannot_write, lock};
 use crate::connectors::Outputs;
 use crate::error::Result;
 use crate::state::OutputState;
@@ -12,8 +12,7 @@ use crate::state::OutputState;
 impl FileSink {
     /// Whether a checkpoint has what is there.
     pub(super) fn goes_on(&self) -> bool {
-        let before = lock(&self.before);
-        before.as_ref().is_some_and(Option::is_some)
+        matches!(&*lock(&self.begins), Begins::GoesOn(_))
     }
 
     fn kept(&self) -> Result<Arc<Kept>> {
@@ -37,7 +36,7 @@ impl Outputs for FileSink {
     }
 
     fn go_on(&self, before: Option<&OutputState>) {
-        *lock(&self.before) = Some(before.cloned());
+        *lock(&self.begins) = before.cloned().map_or(Begins::Anew, Begins::GoesOn);
     }
 
     fn is_due(&self, ends: bool) -> Result<bool> {

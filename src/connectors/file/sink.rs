@@ -52,9 +52,19 @@ pub struct FileSink {
     pub(super) path: PathBuf,
     overwrite: bool,
     parent_is_made: bool,
-    /// What a checkpoint has of it, if it takes part in checkpoints.
-    pub(super) before: Mutex<Option<Option<OutputState>>>,
+    pub(super) begins: Mutex<Begins>,
     pub(super) output: Mutex<Output>,
+}
+
+/// With what a run begins.
+#[derive(Debug, Default)]
+pub(super) enum Begins {
+    /// It has no checkpoints.
+    #[default]
+    Alone,
+    /// No checkpoint has anything of it.
+    Anew,
+    GoesOn(OutputState),
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +85,7 @@ impl FileSink {
             path: path.into(),
             overwrite,
             parent_is_made: false,
-            before: Mutex::default(),
+            begins: Mutex::default(),
             output: Mutex::default(),
         }
     }
@@ -152,20 +162,21 @@ impl Sink for FileSink {
         let mut output = self.output();
         // What an earlier call has made goes first: it holds the locks.
         *output = Output::None;
-        *output = if let Some(before) = &*lock(&self.before) {
-            let paths = (&*self.path, &*self.path());
-            Output::Kept(Arc::new(Kept::prepare(
-                paths,
-                before.as_ref(),
-                self.overwrite,
-            )?))
-        } else if self.is_folder() {
-            Output::Folder(Arc::new(Folder::prepare(&self.path, self.overwrite)?))
-        } else {
-            Output::File(Arc::new(Mutex::new(Single::create(
-                &self.path,
-                &self.path(),
-            )?)))
+        let place = self.path();
+        let keep = |before: Option<&OutputState>| {
+            let kept = Kept::prepare((&*self.path, &*place), before, self.overwrite)?;
+            Ok::<_, Error>(Output::Kept(Arc::new(kept)))
+        };
+        *output = match &*lock(&self.begins) {
+            Begins::GoesOn(before) => keep(Some(before))?,
+            Begins::Anew => keep(None)?,
+            Begins::Alone if self.is_folder() => {
+                Output::Folder(Arc::new(Folder::prepare(&self.path, self.overwrite)?))
+            }
+            Begins::Alone => {
+                let single = Single::create(&self.path, &place)?;
+                Output::File(Arc::new(Mutex::new(single)))
+            }
         };
         Ok(())
     }

@@ -2,8 +2,10 @@
 //! nothing is.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
+use crate::runtime::Instance;
 use crate::state::disk::DiskFile;
 use crate::state::lossy::LossyDisk;
 

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::state::disk::Disk;
 use crate::state::durable;
 use crate::state::manifest::{LogPart, Manifest};
-use crate::state::store::{generations, newest};
+use crate::state::store::newest;
 
 /// Copies the checkpoint `name` of `dir`, all of whose checksums hold, to `to`, which is made.
 ///
@@ -34,11 +34,7 @@ pub(crate) fn save(disk: &dyn Disk, dir: &Path, name: &str, to: &Path) -> Result
 /// # Errors
 /// There is none, or it is damaged.
 pub(crate) fn saved(disk: &dyn Disk, from: &Path) -> Result<Manifest> {
-    let name = match generations(disk, from)?.is_empty() {
-        true => None,
-        false => newest(disk, from)?,
-    };
-    let name = name.ok_or_else(|| {
+    let name = newest(disk, from)?.ok_or_else(|| {
         let what = format!(
             "`{}` is no savepoint: there is no checkpoint in it",
             from.display()
