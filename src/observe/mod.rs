@@ -3,6 +3,10 @@
 
 mod board;
 mod budget;
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(unreachable_pub, reason = "what `cli` tells is public there")
+)]
 mod checkpoints;
 mod clock;
 mod crash;
@@ -14,6 +18,10 @@ mod summary;
 pub(crate) use board::{Board, PartitionStatus, SinkStatus, SourceStatus};
 pub(crate) use budget::Budget;
 pub(crate) use checkpoints::CheckpointBoard;
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(unreachable_pub, reason = "what `cli` tells is public there")
+)]
 pub use checkpoints::{Resumed, ResumedSource};
 pub(crate) use clock::now;
 pub(crate) use clock::time_of_day;
