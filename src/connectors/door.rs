@@ -95,6 +95,9 @@ impl<T> Door<T> {
         let clock = now();
         let first = self.state.epoch == Epoch::FIRST;
         for found in self.reader.discover()? {
+            if self.leaves_out(found.partition) {
+                continue;
+            }
             self.board
                 .name(self.source, found.partition, &self.port, &found.origin);
             let partition = self.found(found, first, clock);

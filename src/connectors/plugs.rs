@@ -1,6 +1,6 @@
 //! What a run plugs into a job's ports, and how it is tuned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub(crate) struct Tuning {
     pub(crate) ends: Ends,
     /// Of a run that reads a log again: the watermark of each source where that ended.
     pub(crate) reached: BTreeMap<u16, EventTime>,
+    /// Of such a run: the partitions that it reads, by source. `None`: all.
+    pub(crate) again: Option<BTreeSet<(u16, u32)>>,
 }
 
 /// What the end of all partitions means.
@@ -75,6 +77,7 @@ impl Tuning {
             dead_limit: DeadLimit::default(),
             ends: Ends::ForGood,
             reached: BTreeMap::new(),
+            again: None,
         }
     }
 }

@@ -4,14 +4,93 @@ use std::time::{Instant, SystemTime};
 
 use crate::time::EventTime;
 
-/// The monotonic clock.
+/// The monotonic clock. How long ago something was is asked by [`since`], not by the instant
+/// itself, which would look at the machine's.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(now) = simulated::now() {
+        return now;
+    }
     Instant::now()
+}
+
+/// How long ago `then` was.
+pub(crate) fn since(then: Instant) -> std::time::Duration {
+    now().saturating_duration_since(then)
 }
 
 /// The time of day: a claim of this machine, for stamps that are told to others.
 pub(crate) fn time_of_day() -> EventTime {
+    #[cfg(test)]
+    if let Some(time) = simulated::time_of_day() {
+        return time;
+    }
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     SystemTime::now().into()
+}
+
+/// The number of this process.
+pub(crate) fn process() -> u32 {
+    #[cfg(test)]
+    if simulated::now().is_some() {
+        return 1; // a seed gives the same in every process
+    }
+    std::process::id()
+}
+
+/// A clock of a thread that goes on only when it is told to.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::RefCell;
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    use std::sync::{Arc, OnceLock};
+    use std::time::{Duration, Instant};
+
+    use crate::time::EventTime;
+
+    thread_local! {
+        static CLOCK: RefCell<Option<Clock>> = const { RefCell::new(None) };
+    }
+
+    /// Time that has passed. A clone is the same clock.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Clock(Arc<AtomicU64>);
+
+    impl Clock {
+        /// This thread goes by this clock from now on.
+        pub(crate) fn install(&self) {
+            CLOCK.with_borrow_mut(|clock| *clock = Some(self.clone()));
+        }
+
+        /// This thread goes by the machine's clock again.
+        pub(crate) fn remove() {
+            CLOCK.with_borrow_mut(|clock| *clock = None);
+        }
+
+        pub(crate) fn advance(&self, by: Duration) {
+            let nanos = u64::try_from(by.as_nanos()).expect("not for centuries");
+            self.0.fetch_add(nanos, SeqCst);
+        }
+
+        pub(crate) fn passed(&self) -> Duration {
+            Duration::from_nanos(self.0.load(SeqCst))
+        }
+    }
+
+    fn passed() -> Option<Duration> {
+        CLOCK.with_borrow(|clock| clock.as_ref().map(Clock::passed))
+    }
+
+    pub(super) fn now() -> Option<Instant> {
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        #[expect(clippy::disallowed_methods, reason = "only differences to it are seen")]
+        let began = BEGAN.get_or_init(Instant::now);
+        Some(*began + passed()?)
+    }
+
+    pub(super) fn time_of_day() -> Option<EventTime> {
+        let passed = i64::try_from(passed()?.as_millis()).expect("not for centuries");
+        Some(EventTime::from_millis(1_700_000_000_000 + passed))
+    }
 }

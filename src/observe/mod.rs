@@ -23,8 +23,9 @@ pub(crate) use checkpoints::CheckpointBoard;
     allow(unreachable_pub, reason = "what `cli` tells is public there")
 )]
 pub use checkpoints::{Resumed, ResumedSource};
-pub(crate) use clock::now;
-pub(crate) use clock::time_of_day;
+#[cfg(test)]
+pub(crate) use clock::simulated;
+pub(crate) use clock::{now, process, since, time_of_day};
 pub(crate) use crash::crash_point;
 pub(crate) use holding::{Held, Holding};
 pub(crate) use life::Life;

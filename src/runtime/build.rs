@@ -10,6 +10,7 @@ use std::sync::Arc;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+use super::{Plan, Run};
 use crate::connectors::write_letters;
 use crate::error::{Error, Result};
 use crate::event::Letter;
@@ -33,6 +34,21 @@ pub(crate) struct Common {
     pub(crate) round_trip: bool,
     /// Bytes of encoded output that may wait on a worker.
     pub(crate) pressure: usize,
+}
+
+impl Common {
+    pub(crate) fn of(plan: &Plan, run: &Run, checkpoints: Option<Arc<Checkpoints>>) -> Self {
+        Self {
+            control: Arc::clone(&run.control),
+            metrics: Arc::clone(&run.metrics),
+            board: Arc::clone(&run.board),
+            budget: Arc::clone(&run.budget),
+            params: Arc::clone(&plan.params),
+            checkpoints,
+            round_trip: plan.round_trip,
+            pressure: plan.buffer_bytes / 4 / plan.workers,
+        }
+    }
 }
 
 /// A dataflow that was built.

@@ -19,7 +19,7 @@ use tracing::debug;
 
 use crate::connectors::Commit;
 use crate::error::Result;
-use crate::observe::{CheckpointBoard, Metrics, crash_point, now, time_of_day};
+use crate::observe::{CheckpointBoard, Metrics, crash_point, now, since, time_of_day};
 use crate::state::manifest::{Manifest, to_json};
 use crate::state::store::Store;
 use crate::state::{Checkpoints, Note, PartitionFact};
@@ -131,22 +131,34 @@ impl Checkpointer {
     }
 
     fn work(&mut self) -> Result {
-        while !self.checkpoints.is_released() && !self.control.is_faulty() {
-            match self.notes.recv_timeout(self.pause()) {
-                Ok(note) => self.take(note)?,
-                Err(RecvTimeoutError::Timeout) => {}
+        while self.goes_on() {
+            let note = match self.notes.recv_timeout(self.pause()) {
+                Ok(note) => Some(note),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-            if self.is_gathered() {
-                self.finish()?;
-            }
-            if self.state.looked.elapsed() > OWN {
-                self.state.looked = now();
-                self.store.check_newest()?;
-            }
-            self.ask()?;
+            };
+            self.turn(note)?;
         }
         Ok(())
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        !self.checkpoints.is_released() && !self.control.is_faulty()
+    }
+
+    /// Takes `note`, if there is one, and does what is due.
+    pub(super) fn turn(&mut self, note: Option<Note>) -> Result {
+        if let Some(note) = note {
+            self.take(note)?;
+        }
+        if self.is_gathered() {
+            self.finish()?;
+        }
+        if since(self.state.looked) > OWN {
+            self.state.looked = now();
+            self.store.check_newest()?;
+        }
+        self.ask()
     }
 
     fn pause(&self) -> Duration {
@@ -239,7 +251,7 @@ impl Checkpointer {
         }
         // The first result is not kept waiting.
         let first = !state.shown && self.metrics.sum(|worker| &worker.results) > 0;
-        let passed = state.asked.elapsed() >= self.interval;
+        let passed = since(state.asked) >= self.interval;
         let due = cuts != state.cuts && (first || passed) || waits && passed;
         state.shown |= first;
         if !ends && !due {
@@ -256,9 +268,12 @@ impl Checkpointer {
     fn finish(&mut self) -> Result {
         let gathered = std::mem::take(&mut self.state.gathered);
         let mut manifest = self.manifest.clone();
+        let covers = |epoch| self.checkpoints.covers(epoch);
+        let covered = gathered.epoch.is_some_and(covers);
+        let read = covered && self.checkpoints.is_read();
         manifest.checkpoint += 1;
         manifest.made_at = time_of_day().millis();
-        manifest.finished = self.state.last && self.finishes && self.checkpoints.is_read();
+        manifest.finished = self.state.last && self.finishes && read;
         for (number, source) in (0u16..).zip(&mut manifest.sources) {
             let facts = gathered.facts.get(&number).into_iter().flatten();
             facts.for_each(|fact| source.set_partition(fact));
@@ -281,6 +296,10 @@ impl Checkpointer {
         let ends = self.state.last && (!self.bounded || self.checkpoints.is_read());
         manifest.outputs = self.results.cut(ends)?;
         self.settle(manifest)?;
+        if !covered {
+            // What lies behind it was counted when it was asked for: another one is due.
+            (self.state.last, self.state.cuts) = (false, u64::MAX);
+        }
         self.checkpoints.commit();
         crash_point("checkpoint told");
         Ok(())
@@ -290,7 +309,7 @@ impl Checkpointer {
     pub(super) fn settle(&mut self, mut manifest: Manifest) -> Result {
         let began = now();
         let named = self.store.prepare(&mut manifest)?;
-        let prepared = began.elapsed();
+        let prepared = since(began);
         if let Some(commit) = &self.commit {
             let record = ProgressRecord::of(&manifest, &named);
             let record = record.to_bytes()?;
@@ -303,7 +322,7 @@ impl Checkpointer {
             "checkpoint {} of {} bytes: prepared after {prepared:?}, committed after {:?}",
             manifest.checkpoint,
             self.store.bytes(),
-            began.elapsed()
+            since(began)
         );
         let bytes = self.store.bytes();
         self.board.commit(manifest.checkpoint, bytes, began);

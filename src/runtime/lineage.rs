@@ -15,8 +15,23 @@ use crate::state::store;
 /// the generation that committed last.
 ///
 /// # Errors
-/// They are not; or one of them is not there.
+/// They are not; or one of them is not there; or another instance has begun meanwhile.
 pub(super) fn look(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result<u64> {
+    let before = store::generations(disk, &own.dir)?;
+    let compared = compare(disk, own, commit);
+    if compared.is_err() && store::generations(disk, &own.dir)? != before {
+        // The directory as it was before, and the progress after: they need not agree.
+        return Err(taken_over(own));
+    }
+    compared
+}
+
+fn taken_over(own: &CheckpointPlan) -> Error {
+    let what = format!("another instance has taken over job `{}`", own.job);
+    Error::new(ErrorKind::Owned, what)
+}
+
+fn compare(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result<u64> {
     let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
     let (place, dir) = (commit.describe(), own.dir.display());
     let names = store::manifests(disk, &own.dir)?;
@@ -61,7 +76,7 @@ pub(super) fn look(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -
         (Some(kept), Some(record)) => {
             // Before others are shut out, and of any manifest of the generation that committed.
             if kept.generation == record.generation {
-                check(&kept, own)?;
+                changes(&kept, own)?;
             }
             Ok(record.generation)
         }
@@ -95,10 +110,7 @@ pub(super) fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<
                 .last()?
                 .map(|again| ProgressRecord::read(&again, &place));
             return Err(match again.transpose()? {
-                Some(again) if again.checkpoint > record.checkpoint => {
-                    let what = format!("another instance has taken over job `{}`", own.job);
-                    Error::new(ErrorKind::Owned, what)
-                }
+                Some(again) if again.checkpoint > record.checkpoint => taken_over(own),
                 _ => missing,
             });
         }

@@ -5,7 +5,7 @@
 //! reason `idle`, the only ones whose fate is not in the log, are left out. Because the same log
 //! gives the same answer, the state is then what it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Plan;
@@ -13,12 +13,12 @@ use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::ownership;
 use super::progress_record::{ProgressRecord, SourceRecord};
-use super::recovery::{Recovered, shut_out};
+use super::recovery::{Checkpointing, Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::checkpoints::Continued;
-use crate::state::disk::{Disk, RealDisk};
+use crate::state::disk::{Disk, Lock, RealDisk};
 use crate::state::manifest::{FORMAT, Manifest};
 use crate::state::store::Store;
 use crate::time::EventTime;
@@ -42,51 +42,22 @@ impl Rebuild {
 /// # Errors
 /// Nothing was ever committed; the log does not have any more what was read; it was interrupted.
 pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
-    let refuse = |what: &str| Error::usage(format!("--rebuild: {what}"));
-    let own = plan.checkpoint.as_ref();
-    let own = own.ok_or_else(|| refuse("needs --state-dir DIR, where the state will be"))?;
-    let commit = own.commit.as_ref();
-    let commit = commit.ok_or_else(|| refuse("needs a Kafka sink, where progress is committed"))?;
+    let (own, commit) = asked(plan)?;
     commit.prepare()?;
     let lock = ownership::own(own, &run.control)?;
-    let generation = committed(&**commit)?.generation;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let mut store = Store::begin(&disk, &own.dir, generation, plan.workers)?;
-    store.keep_older(true);
-    shut_out(&store, &**commit)?;
-    // Whoever was shut out may have committed meanwhile.
-    let record = committed(&**commit)?;
-    if record.finished {
-        let what = format!(
-            "job `{}` is finished: there is nothing to go on with",
-            record.job
-        );
-        return Err(Error::new(ErrorKind::State, what));
-    }
-    let Rebuild {
-        plan: mut again,
-        run: seen,
-    } = again;
-    let mut continued = Continued::default();
-    resume(&mut again, &record, &mut continued)?;
+    let reading = begin(plan, again.plan, &disk, lock)?;
     let seen = Run {
         control: Arc::clone(&run.control),
-        ..seen
+        ..again.run
     };
-    let found = Recovered {
-        plan: again.checkpoint.clone().expect("it has a state directory"),
-        lock,
-        store,
-        manifest: Some(beginning(own, &record)),
-        fresh: false,
-        continued,
-        forgets: false,
-    };
+    let again = &reading.again;
     at_once(&again.sources, |source| source.prepare())?;
     at_once(&again.sinks, |sink| sink.prepare())?;
-    let checkpointing = found.begin(&again, &seen)?;
+    let checkpointer = reading.found.checkpointer(again, &seen)?;
+    let checkpointing = Checkpointing::begin(checkpointer)?;
     let checkpoints = Arc::clone(&checkpointing.checkpoints);
-    let outcome = execute(again, &seen, Some(checkpoints));
+    let outcome = execute(reading.again, &seen, Some(checkpoints));
     let checkpointer = checkpointing.end(run.control.is_faulty())?;
     outcome?;
     if run.control.is_faulty() {
@@ -99,7 +70,67 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
             why,
         ));
     }
-    settle(checkpointer, commit, &record)
+    settle(checkpointer, commit, &reading.record)
+}
+
+/// What `plan` says of checkpoints, and where they are committed.
+fn asked(plan: &Plan) -> Result<(&CheckpointPlan, &Arc<dyn Commit>)> {
+    let refuse = |what: &str| Error::usage(format!("--rebuild: {what}"));
+    let own = plan.checkpoint.as_ref();
+    let own = own.ok_or_else(|| refuse("needs --state-dir DIR, where the state will be"))?;
+    let commit = own.commit.as_ref();
+    let commit = commit.ok_or_else(|| refuse("needs a Kafka sink, where progress is committed"))?;
+    Ok((own, commit))
+}
+
+/// A run that is about to read a log again.
+pub(super) struct Reading {
+    pub(super) again: Plan,
+    pub(super) found: Recovered,
+    /// What was committed: how far it reads.
+    pub(super) record: ProgressRecord,
+}
+
+/// Shuts out every other instance, and has `again` begin where the job began.
+///
+/// # Errors
+/// As [`rebuild`].
+pub(super) fn begin(
+    plan: &Plan,
+    mut again: Plan,
+    disk: &Arc<dyn Disk>,
+    lock: Option<Lock>,
+) -> Result<Reading> {
+    let (own, commit) = asked(plan)?;
+    let generation = committed(&**commit)?.generation;
+    let mut store = Store::begin(disk, &own.dir, generation, plan.workers)?;
+    store.keep_older(true);
+    shut_out(&store, &**commit)?;
+    // Whoever was shut out may have committed meanwhile.
+    let record = committed(&**commit)?;
+    if record.finished {
+        let what = format!(
+            "job `{}` is finished: there is nothing to go on with",
+            record.job
+        );
+        return Err(Error::new(ErrorKind::State, what));
+    }
+    let mut continued = Continued::default();
+    resume(&mut again, &record, &mut continued)?;
+    let found = Recovered {
+        plan: again.checkpoint.clone().expect("it has a state directory"),
+        lock,
+        store,
+        manifest: Some(beginning(own, &record)),
+        fresh: false,
+        continued,
+        forgets: false,
+    };
+    Ok(Reading {
+        again,
+        found,
+        record,
+    })
 }
 
 /// No state yet, in the lineage of `record`.
@@ -126,7 +157,7 @@ fn committed(commit: &dyn Commit) -> Result<ProgressRecord> {
 
 /// Every source begins where the job began, and ends where it was committed.
 fn resume(again: &mut Plan, record: &ProgressRecord, continued: &mut Continued) -> Result {
-    let mut reached = BTreeMap::new();
+    let (mut reached, mut read) = (BTreeMap::new(), BTreeSet::new());
     for ((number, source), name) in (0u16..).zip(&again.sources).zip(&again.source_names) {
         let known = record.sources.iter().find(|known| known.port == *name);
         let known = known.ok_or_else(|| {
@@ -141,12 +172,13 @@ fn resume(again: &mut Plan, record: &ProgressRecord, continued: &mut Continued) 
         for partition in &known.partitions {
             let left = partition.left.clone();
             continued.skips.insert((number, partition.partition), left);
+            read.insert((number, partition.partition));
         }
         if let Some(watermark) = known.watermark {
             reached.insert(number, EventTime::from_millis(watermark));
         }
     }
-    again.tuning.reached = reached;
+    (again.tuning.reached, again.tuning.again) = (reached, Some(read));
     Ok(())
 }
 
@@ -160,7 +192,10 @@ fn cuts(known: &SourceRecord) -> Vec<PartitionCut> {
 }
 
 /// What was made again is committed as the checkpoint after the last one.
-fn settle(
+///
+/// # Errors
+/// Something was not read; or it cannot be committed.
+pub(super) fn settle(
     mut checkpointer: Checkpointer,
     commit: &Arc<dyn Commit>,
     record: &ProgressRecord,

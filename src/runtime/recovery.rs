@@ -25,7 +25,7 @@ use super::results::Results;
 use super::worker::{Run, panicked};
 use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::{crash_point, time_of_day};
+use crate::observe::{crash_point, process, time_of_day};
 use crate::state::checkpoints::Continued;
 use crate::state::disk::{Disk, Lock, RealDisk};
 use crate::state::manifest::{FORMAT, Manifest, PartitionState, SourceState};
@@ -63,26 +63,43 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
     let Some(own) = &plan.checkpoint else {
         return Ok(None);
     };
-    let own = own.clone();
     if let Some(commit) = &own.commit {
         commit.prepare()?;
     }
-    let lock = ownership::own(&own, &run.control)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let lock = ownership::own(own, &run.control)?;
+    find(
+        plan,
+        own.clone(),
+        &(Arc::new(RealDisk) as Arc<dyn Disk>),
+        lock,
+    )
+    .map(Some)
+}
+
+/// Steps 2 to 4, when this process holds `lock`, or whoever holds it is shut out.
+///
+/// # Errors
+/// As [`recover`].
+pub(super) fn find(
+    plan: &Plan,
+    own: CheckpointPlan,
+    disk: &Arc<dyn Disk>,
+    lock: Option<Lock>,
+) -> Result<Recovered> {
     let generation = match &own.commit {
-        Some(commit) => look(&*disk, &own, &**commit)?,
+        Some(commit) => look(&**disk, &own, &**commit)?,
         None => 0,
     };
     // Before others are shut out: whoever of them wakes up later finds it, and lets this one be.
-    let store = Store::begin(&disk, &own.dir, generation, plan.workers)?;
+    let store = Store::begin(disk, &own.dir, generation, plan.workers)?;
     if let Some(commit) = &own.commit {
         shut_out(&store, &**commit)?;
     }
     crash_point("state looked for");
-    let committed = committed(&*disk, &own)?;
+    let committed = committed(&**disk, &own)?;
     let fresh = committed.is_none();
     let manifest = match (committed, &own.savepoint) {
-        (None, Some(from)) => Some(begin_with(&*disk, from, &own, &store)?),
+        (None, Some(from)) => Some(begin_with(&**disk, from, &own, &store)?),
         (committed, _) => committed,
     };
     let (mut continued, mut forgets) = (Continued::default(), false);
@@ -92,12 +109,12 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         check_job(manifest, &own)?;
         if manifest.finished {
             // It may have been killed before it showed what it had finished.
-            Results::default().leave(&disk, &manifest.outputs)?;
+            Results::default().leave(disk, &manifest.outputs)?;
         }
         let changes = check(manifest, &own)?;
-        results.leave(&disk, &manifest.outputs)?;
+        results.leave(disk, &manifest.outputs)?;
         results.go_on(&manifest.outputs);
-        let mut restored = store::read_logs(&disk, &own.dir, &manifest.logs)?;
+        let mut restored = store::read_logs(disk, &own.dir, &manifest.logs)?;
         if !changes.is_none() {
             info!("{changes}");
             forgets = !changes.dropped.is_empty();
@@ -106,10 +123,9 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         }
         continued.state = Some(restored);
         resume(&plan.sources, &plan.source_names, manifest, &mut continued)?;
-        run.checkpoints.resume(manifest.resumed());
     }
     crash_point("state loaded");
-    Ok(Some(Recovered {
+    Ok(Recovered {
         plan: own,
         lock,
         store,
@@ -117,7 +133,7 @@ pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
         fresh,
         continued,
         forgets,
-    }))
+    })
 }
 
 /// The manifest of a job that begins with the state of a savepoint, which is its own from now on.
@@ -183,7 +199,11 @@ impl Recovered {
     ///
     /// # Errors
     /// The checkpoint cannot be made.
-    pub(super) fn begin(self, plan: &Plan, run: &Run) -> Result<Checkpointing> {
+    pub(super) fn checkpointer(
+        self,
+        plan: &Plan,
+        run: &Run,
+    ) -> Result<(Checkpointer, Option<Lock>)> {
         let (tell, notes) = mpsc::channel::<Note>();
         let results = Results::of(&plan.sink_names, &plan.sinks);
         let holds = self.plan.commit.is_some() || !results.is_empty();
@@ -197,18 +217,18 @@ impl Recovered {
         let mut store = self.store;
         store.continue_with(manifest.logs.clone());
         if self.continued.state.is_some() {
+            run.checkpoints.resume(manifest.resumed());
             // What a run left that died before its commit: the disk may be full of it.
             store.clean(&manifest)?;
         }
-        let checkpoints = Arc::new(Checkpoints::new(tell, holds, self.continued));
         let mut checkpointer = Checkpointer {
-            checkpoints: Arc::clone(&checkpoints),
+            checkpoints: Arc::new(Checkpoints::new(tell, holds, self.continued)),
             notes,
             control: Arc::clone(&run.control),
             metrics: Arc::clone(&run.metrics),
             board: Arc::clone(&run.checkpoints),
             store,
-            commit: self.plan.commit.clone(),
+            commit: self.plan.commit,
             results,
             interval: self.plan.interval,
             finishes: self.plan.finishes,
@@ -225,17 +245,7 @@ impl Recovered {
             manifest.outputs = checkpointer.results.cut(false)?;
             checkpointer.settle(manifest)?;
         }
-        let work = move || checkpointer.run();
-        let thread = thread::Builder::new()
-            .name("checkpoints".to_owned())
-            .spawn(work);
-        let failed = |why| Error::operating("no thread for checkpoints").because(why);
-        Ok(Checkpointing {
-            checkpoints,
-            thread: thread.map_err(failed)?,
-            commit: self.plan.commit,
-            _lock: self.lock,
-        })
+        Ok((checkpointer, self.lock))
     }
 }
 
@@ -245,7 +255,7 @@ fn first(own: &CheckpointPlan) -> Manifest {
         format: FORMAT,
         job: own.job.clone(),
         name: own.name.clone(),
-        lineage: format!("{:x}-{:x}", time_of_day().millis(), std::process::id()),
+        lineage: format!("{:x}-{:x}", time_of_day().millis(), process()),
         operators: own.operators.clone(),
         ..Manifest::default()
     }
@@ -291,6 +301,25 @@ fn sources_now(plan: &Plan, before: &[SourceState]) -> Result<Vec<SourceState>> 
 }
 
 impl Checkpointing {
+    /// Makes checkpoints from now on, and keeps the lock.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub(super) fn begin((checkpointer, lock): (Checkpointer, Option<Lock>)) -> Result<Self> {
+        let checkpoints = Arc::clone(&checkpointer.checkpoints);
+        let commit = checkpointer.commit.clone();
+        let thread = thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || checkpointer.run());
+        let failed = |why| Error::operating("no thread for checkpoints").because(why);
+        Ok(Self {
+            checkpoints,
+            thread: thread.map_err(failed)?,
+            commit,
+            _lock: lock,
+        })
+    }
+
     /// The workers are gone: the thread ends, too; at once, if the run has failed.
     ///
     /// # Errors

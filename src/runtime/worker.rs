@@ -7,19 +7,20 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use timely::dataflow::ProbeHandle;
+use timely::scheduling::Activator;
 use timely::worker::Worker;
 use tracing::info;
 
 use super::build::{Built, Common, build};
 use super::rebuild::rebuild;
-use super::recovery;
+use super::recovery::{self, Checkpointing, Recovered};
 use super::{Plan, create};
 use crate::connectors::{Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::{Board, Budget, CheckpointBoard, Metrics, Summary, now};
+use crate::observe::{Board, Budget, CheckpointBoard, Metrics, Summary, now, since};
 use crate::state::{Checkpoints, Note};
 use crate::stream::{Control, Running};
 use crate::time::Epoch;
@@ -83,7 +84,8 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
     let bounded = plan.is_bounded();
     let sinks = plan.sinks.clone();
     let limit = plan.tuning.dead_limit;
-    let checkpointing = recovered.map(|found| found.begin(&plan, run)).transpose()?;
+    let begin = |found: Recovered| Checkpointing::begin(found.checkpointer(&plan, run)?);
+    let checkpointing = recovered.map(begin).transpose()?;
     let checkpoints = checkpointing
         .as_ref()
         .map(|all| Arc::clone(&all.checkpoints));
@@ -161,36 +163,20 @@ pub(super) fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) 
 }
 
 pub(super) fn execute(plan: Plan, run: &Run, checkpoints: Option<Arc<Checkpoints>>) -> Result {
-    let (workers, bounded) = (plan.workers, plan.is_bounded());
-    let config = match workers {
+    let config = match plan.workers {
         1 => timely::Config::thread(),
-        _ => timely::Config::process(workers),
+        workers => timely::Config::process(workers),
     };
-    let common = Common {
-        control: Arc::clone(&run.control),
-        metrics: Arc::clone(&run.metrics),
-        board: Arc::clone(&run.board),
-        budget: Arc::clone(&run.budget),
-        params: Arc::clone(&plan.params),
-        checkpoints,
-        round_trip: plan.round_trip,
-        pressure: plan.buffer_bytes / 4 / workers,
-    };
-    let pace = Arc::new(Pace::new(plan.sources.len() * workers));
+    let common = Common::of(&plan, run, checkpoints);
+    let pace = Arc::new(Pace::new(plan.sources.len() * plan.workers));
     let guards = timely::execute(config, move |worker| {
-        let plugs = Rc::new(Plugs {
-            sources: plan.sources.clone(),
-            sinks: plan.sinks.clone(),
-            pace: Arc::clone(&pace),
-            tuning: plan.tuning.clone(),
-            unclosed: Cell::new(0),
-            doors: RefCell::default(),
-        });
         let life = &common.metrics.worker(worker.index()).life;
         let driven = catch_unwind(AssertUnwindSafe(|| {
-            let any: Rc<dyn Any> = Rc::clone(&plugs) as Rc<dyn Any>;
-            let built = worker.dataflow(|scope| build(scope, &*plan.job, &common, any));
-            drive(worker, &built, &plugs, bounded);
+            let mut driven = Driven::begin(worker, &plan, &common, &pace);
+            while driven.goes_on() {
+                worker.step_or_park(Some(PARK));
+                driven.look();
+            }
         }));
         match driven {
             Ok(()) => {}
@@ -210,52 +196,90 @@ pub(super) fn execute(plan: Plan, run: &Run, checkpoints: Option<Arc<Checkpoints
     Ok(())
 }
 
-/// Steps the worker until everything is written, or the run has failed.
-fn drive(worker: &mut Worker, built: &Built, plugs: &Plugs, bounded: bool) {
-    let Built { shared, probe, .. } = built;
-    let told = shared.count();
-    told.life.begin();
-    let checkpoints = shared.checkpoints.as_ref();
-    if let Some(checkpoints) = checkpoints {
-        checkpoints.tell(Note::Built {
-            operators: built.description.stateful.len(),
-            doors: built.description.lateness.len(),
+/// The dataflow of a worker, between two steps: until everything is written, or the run has failed.
+pub(super) struct Driven {
+    built: Built,
+    pub(super) plugs: Rc<Plugs>,
+    bounded: bool,
+    /// The first epoch that is not complete.
+    complete: Option<Epoch>,
+    /// When it first saw that it is to stop.
+    stopped: Option<Instant>,
+}
+
+impl Driven {
+    /// Builds the dataflow of `plan`, and tells so.
+    pub(super) fn begin(
+        worker: &mut Worker,
+        plan: &Plan,
+        common: &Common,
+        pace: &Arc<Pace>,
+    ) -> Self {
+        let plugs = Rc::new(Plugs {
+            sources: plan.sources.clone(),
+            sinks: plan.sinks.clone(),
+            pace: Arc::clone(pace),
+            tuning: plan.tuning.clone(),
+            unclosed: Cell::new(0),
+            doors: RefCell::default(),
         });
+        let any: Rc<dyn Any> = Rc::clone(&plugs) as Rc<dyn Any>;
+        let built = worker.dataflow(|scope| build(scope, &*plan.job, common, any));
+        built.shared.count().life.begin();
+        if let Some(checkpoints) = &built.shared.checkpoints {
+            checkpoints.tell(Note::Built {
+                operators: built.description.stateful.len(),
+                doors: built.description.lateness.len(),
+            });
+        }
+        Self {
+            complete: first_open(&built.probe),
+            built,
+            plugs,
+            bounded: plan.is_bounded(),
+            stopped: None,
+        }
     }
-    let mut complete = first_open(probe);
-    let mut stopped = None;
-    while !shared.control.is_faulty() {
-        if probe.done() && plugs.unclosed.get() == 0 {
-            return;
+
+    /// Whether there is another step.
+    pub(super) fn goes_on(&mut self) -> bool {
+        let Built { shared, probe, .. } = &self.built;
+        if shared.control.is_faulty() || probe.done() && self.plugs.unclosed.get() == 0 {
+            return false;
         }
         if shared.control.is_stopping() {
             // What a bounded run has written so far is discarded: there is nothing to wait for.
-            let asked = *stopped.get_or_insert_with(now);
-            if bounded && checkpoints.is_none() || asked.elapsed() > CLOSE_MAX {
+            let asked = *self.stopped.get_or_insert_with(now);
+            if self.bounded && shared.checkpoints.is_none() || since(asked) > CLOSE_MAX {
                 let why = "stopped: results were not all taken";
-                return shared.control.fail(Error::operating(why));
+                shared.control.fail(Error::operating(why));
+                return false;
             }
         }
-        worker.step_or_park(Some(PARK));
+        true
+    }
+
+    /// Looks at what a step has changed.
+    pub(super) fn look(&mut self) {
+        let Built { shared, probe, .. } = &self.built;
+        let told = shared.count();
         told.life.step();
         let reached = first_open(probe);
-        if reached != complete {
-            // An epoch is complete: doors may open another.
-            complete = reached;
-            let epoch = reached.map_or(u64::MAX, Epoch::number);
-            told.complete.store(epoch, Relaxed);
-            // One worker tells for all, and only who waits for it.
-            if let Some(checkpoints) = checkpoints.filter(|all| !all.is_settled())
-                && shared.worker == 0
-            {
-                checkpoints.tell(Note::Complete(reached));
-            }
-            plugs
-                .doors
-                .borrow()
-                .iter()
-                .for_each(timely::scheduling::Activator::activate);
+        if reached == self.complete {
+            return;
         }
+        // An epoch is complete: doors may open another.
+        self.complete = reached;
+        let epoch = reached.map_or(u64::MAX, Epoch::number);
+        told.complete.store(epoch, Relaxed);
+        // One worker tells for all, and only who waits for it.
+        if let Some(checkpoints) = shared.checkpoints.as_ref().filter(|all| !all.is_settled())
+            && shared.worker == 0
+        {
+            checkpoints.tell(Note::Complete(reached));
+        }
+        let doors = self.plugs.doors.borrow();
+        doors.iter().for_each(Activator::activate);
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) struct Checkpoints {
     declaring: Mutex<()>,
     /// Epochs that were not empty, of all doors.
     cuts: AtomicU64,
+    /// One more than the last of them.
+    filled: AtomicU64,
     /// Doors that have read everything.
     ended: AtomicUsize,
     doors: AtomicUsize,
@@ -127,6 +129,7 @@ impl Checkpoints {
             wants_full: AtomicBool::new(false),
             declaring: Mutex::default(),
             cuts: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
             ended: AtomicUsize::new(0),
             doors: AtomicUsize::new(usize::MAX),
             released: AtomicBool::new(false),
@@ -173,6 +176,7 @@ impl Checkpoints {
     /// A door ends `epoch`, which it still holds. If a checkpoint is due, this is it.
     pub(crate) fn cut(&self, epoch: Epoch, empty: bool) {
         if !empty {
+            self.filled.fetch_max(epoch.number() + 1, SeqCst);
             self.cuts.fetch_add(1, SeqCst);
         }
         if !self.wanted.load(SeqCst) {
@@ -206,6 +210,11 @@ impl Checkpoints {
     /// Epochs with something in them, so far.
     pub(crate) fn cuts(&self) -> u64 {
         self.cuts.load(SeqCst)
+    }
+
+    /// Whether nothing lies behind `epoch`: the door that declared it may have been behind others.
+    pub(crate) fn covers(&self, epoch: Epoch) -> bool {
+        self.filled.load(SeqCst) <= epoch.number() + 1
     }
 
     /// The checkpoint that was declared last, if it lies at or behind `from`, and whether it saves

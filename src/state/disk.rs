@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::thread;
 
 /// The name of the file that [`lock`] locks.
 pub(crate) const LOCK: &str = "lock";
@@ -26,6 +27,8 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Disk::read_prefix`].
     fn checksum(&self, path: &Path, len: u64) -> io::Result<u32>;
+    /// How many files are best read at a time.
+    fn readers(&self) -> usize;
     /// The whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The first `len` bytes of a file.
@@ -96,6 +99,10 @@ impl Disk for RealDisk {
                 }
             }
         }
+    }
+
+    fn readers(&self) -> usize {
+        thread::available_parallelism().map_or(1, usize::from)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -239,6 +239,10 @@ impl Disk for LossyDisk {
         Ok(crc32c::crc32c(&self.read_prefix(path, len)?))
     }
 
+    fn readers(&self) -> usize {
+        1 // operations have numbers
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.run(Kind::Reads, |tree| tree.contents(path).map(<[u8]>::to_vec))
     }

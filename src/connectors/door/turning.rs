@@ -35,6 +35,12 @@ impl<T> Door<T> {
         partition
     }
 
+    /// A run that reads a log again reads no partition that was not there the first time.
+    pub(super) fn leaves_out(&self, partition: u32) -> bool {
+        let known = self.tuning.again.as_ref();
+        known.is_some_and(|known| !known.contains(&(self.source, partition)))
+    }
+
     pub(super) fn idle_timeout(&self) -> Option<Duration> {
         self.tuning.idle_timeout.filter(|_| self.live)
     }

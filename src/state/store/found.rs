@@ -98,9 +98,8 @@ pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(
 /// # Errors
 /// Names the log that is missing, too short or damaged, and what to do.
 pub(crate) fn read_logs(disk: &Arc<dyn Disk>, dir: &Path, logs: &[LogPart]) -> Result<Restored> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
     let mut restored = Restored::default();
-    for some in logs.chunks(threads) {
+    for some in logs.chunks(disk.readers()) {
         let Some((first, others)) = some.split_first() else {
             continue;
         };
