@@ -15,6 +15,8 @@ mod rebuild;
 mod recovery;
 mod results;
 mod settings;
+#[cfg(test)]
+mod sim;
 mod worker;
 
 pub(crate) use build::{Describe, describe};
