@@ -293,7 +293,7 @@ impl Checkpointer {
             self.state.forgets = false;
         }
         crash_point("checkpoint gathered");
-        let ends = self.state.last && (!self.bounded || self.checkpoints.is_read());
+        let ends = self.state.last && covered && (!self.bounded || read);
         manifest.outputs = self.results.cut(ends)?;
         self.settle(manifest)?;
         if !covered {
