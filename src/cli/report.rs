@@ -28,17 +28,15 @@ impl Moment {
 pub(super) fn line(metrics: &Metrics, board: &Board, before: Moment, now: Moment) -> String {
     let elapsed = now.at.duration_since(before.at).as_millis().max(1);
     let rate = u128::from(now.read - before.read) * 1_000 / elapsed;
-    let rate = grouped(u64::try_from(rate).unwrap_or(u64::MAX));
+    let rate = u64::try_from(rate).unwrap_or(u64::MAX);
     let late = metrics.sum(|worker| &worker.late) + metrics.sum(|worker| &worker.idle);
     let dead: u64 = metrics
         .dead_by_reason()
         .iter()
         .map(|(_, count)| count)
         .sum();
-    let backlog = match board.backlog() {
-        0 => String::new(),
-        records => format!(" · {} records to go", grouped(records)),
-    };
+    let backlog = to_go(board.backlog(), rate);
+    let rate = grouped(rate);
     format!(
         "{rate}/s · read {}{backlog} · watermark {} · {} windows open · results {} · late {} \
          · dead {}",
@@ -49,6 +47,19 @@ pub(super) fn line(metrics: &Metrics, board: &Board, before: Moment, now: Moment
         grouped(late),
         grouped(dead),
     )
+}
+
+/// ` · 309,000 records to go (about 12s)`: at this rate, if there is one.
+fn to_go(records: u64, rate: u64) -> String {
+    match (records, rate) {
+        (0, _) => String::new(),
+        (records, 0) => format!(" · {} records to go", grouped(records)),
+        (records, rate) => {
+            let millis = records.saturating_mul(1_000) / rate;
+            let time = duration(millis);
+            format!(" · {} records to go (about {time})", grouped(records))
+        }
+    }
 }
 
 fn watermark(metrics: &Metrics, board: &Board, now: Instant) -> String {
@@ -88,4 +99,19 @@ pub(super) fn why_waiting(metrics: &Metrics, board: &Board, now: Instant) -> Opt
         "{} windows wait: {watermark}, next end {next}{held}",
         grouped(open)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_go_has_a_time_as_long_as_it_moves() {
+        assert_eq!(to_go(0, 5), "");
+        assert_eq!(to_go(1_200, 0), " · 1,200 records to go");
+        assert_eq!(
+            to_go(120_000, 10_000),
+            " · 120,000 records to go (about 12s)"
+        );
+    }
 }
