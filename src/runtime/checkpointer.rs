@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use crate::connectors::Commit;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{CheckpointBoard, Metrics, crash_point, now, since, time_of_day};
 use crate::state::manifest::{Manifest, to_json};
 use crate::state::store::Store;
@@ -125,9 +125,18 @@ impl Checkpointer {
     /// Works until the run is over, or fails and ends it.
     pub(super) fn run(mut self) -> Self {
         if let Err(error) = self.work() {
-            self.control.fail(error);
+            self.control.fail(self.why(error));
         }
         self
+    }
+
+    /// Whoever was taken over may find its files gone, for its successor cleans up: that it is no
+    /// longer the one says more than what it stumbled over.
+    pub(super) fn why(&self, error: Error) -> Error {
+        match self.store.check_newest() {
+            Err(owned) if owned.kind() == ErrorKind::Owned => owned,
+            _ => error,
+        }
     }
 
     fn work(&mut self) -> Result {

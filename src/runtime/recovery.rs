@@ -243,7 +243,8 @@ impl Recovered {
         if self.fresh {
             manifest.made_at = time_of_day().millis();
             manifest.outputs = checkpointer.results.cut(false)?;
-            checkpointer.settle(manifest)?;
+            let settled = checkpointer.settle(manifest);
+            settled.map_err(|error| checkpointer.why(error))?;
         }
         Ok((checkpointer, self.lock))
     }
