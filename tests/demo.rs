@@ -118,9 +118,10 @@ fn every_moment_on_the_screen_balances_and_results_come() {
             assert_eq!(all[0], all[1..].iter().sum::<u64>(), "{screen}");
             moments += 1;
         }
-        screen.contains("held by events[") && screen.matches(" events  ").count() == 8
+        let results = screen.matches(" events  ").count() == 8;
+        // A busy machine shows fewer moments before there are results.
+        moments > 10 && results && screen.contains("held by events[")
     });
-    assert!(moments > 10, "{moments}");
     terminal.wait("a late record and a dead letter", |screen| {
         screen.contains("\nlate u-") && screen.contains("\ndead events[")
     });
