@@ -1,5 +1,7 @@
 //! Where checkpoints become final, and what of a source is in them.
 
+use serde::{Deserialize, Serialize};
+
 #[cfg(feature = "kafka")]
 pub(crate) use super::kafka::Transaction as Transactions;
 use crate::error::Result;
@@ -25,6 +27,10 @@ pub(crate) trait Commit: Send + Sync {
     /// Shuts out every other instance of the job, and settles what they left open.
     fn fence(&self) -> Result;
 
+    /// Waits until everything that was handed over is written; behind which offsets that ends, of
+    /// the partitions that this process has written to.
+    fn written(&self) -> Result<Vec<TopicEnds>>;
+
     /// What was written since the last commit becomes visible, and `record` with it. Nothing is
     /// written meanwhile. Returns whether it may have been sent twice: then [`Commit::renew`] has
     /// to be called before anything is written.
@@ -35,6 +41,31 @@ pub(crate) trait Commit: Send + Sync {
 
     /// The run is over.
     fn stop(&self);
+}
+
+/// Behind which offsets the results in a topic end, by partition; `None`: nothing was written there,
+/// or it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TopicEnds {
+    pub(crate) topic: String,
+    pub(crate) ends: Vec<Option<i64>>,
+}
+
+impl TopicEnds {
+    /// Takes what is new into `all`.
+    pub(crate) fn merge(all: &mut Vec<Self>, new: Vec<Self>) {
+        for new in new {
+            let Some(known) = all.iter_mut().find(|known| known.topic == new.topic) else {
+                all.push(new);
+                continue;
+            };
+            let len = known.ends.len().max(new.ends.len());
+            known.ends.resize(len, None);
+            for (known, new) in known.ends.iter_mut().zip(new.ends) {
+                *known = new.or(*known);
+            }
+        }
+    }
 }
 
 /// Files of a sink that become visible with checkpoints. All but the first three are called by the
@@ -117,6 +148,10 @@ impl Commit for Transactions {
     }
 
     fn fence(&self) -> Result {
+        match *self {}
+    }
+
+    fn written(&self) -> Result<Vec<TopicEnds>> {
         match *self {}
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use crate::connectors::Commit;
+use crate::connectors::{Commit, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{CheckpointBoard, Metrics, crash_point, now, since, time_of_day};
 use crate::state::manifest::{Manifest, to_json};
@@ -79,6 +79,8 @@ pub(super) struct Checkpointer {
     pub(super) parts: Parts,
     /// The last checkpoint that was committed.
     pub(super) manifest: Manifest,
+    /// Where the results end that belong to it.
+    pub(super) written: Vec<TopicEnds>,
     pub(super) state: State,
 }
 
@@ -320,7 +322,8 @@ impl Checkpointer {
         let named = self.store.prepare(&mut manifest)?;
         let prepared = since(began);
         if let Some(commit) = &self.commit {
-            let record = ProgressRecord::of(&manifest, &named);
+            TopicEnds::merge(&mut self.written, commit.written()?);
+            let record = ProgressRecord::of(&manifest, &named, self.written.clone());
             let record = record.to_bytes()?;
             if commit.commit(&record)? {
                 self.store.check_newest()?;

@@ -4,11 +4,14 @@ use std::fmt;
 
 use super::checkpoint_plan::CheckpointPlan;
 use super::progress_record::ProgressRecord;
-use crate::connectors::Commit;
+use crate::connectors::{Commit, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::disk::Disk;
 use crate::state::manifest::{Manifest, OperatorShape};
 use crate::state::store;
+
+/// See [`committed`].
+pub(super) type Committed = (Manifest, Vec<TopicEnds>);
 
 /// Whether the directory and what was committed are of one lineage. What was committed may still be
 /// on its way to readers, so which manifest it is is not asked before others are shut out. Returns
@@ -83,18 +86,19 @@ fn compare(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result
     }
 }
 
-/// The manifest that was committed last; `None`: there is none.
+/// The manifest that was committed last, and where its results end; `None`: there is none.
 ///
 /// # Errors
 /// It is missing or damaged, and what to do.
-pub(super) fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<Manifest>> {
+pub(super) fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<Committed>> {
     let Some(commit) = &own.commit else {
         // A manifest that is there is committed. A damaged one is refused: the one before it is
         // not what was committed last.
         let Some(newest) = store::newest(disk, &own.dir)? else {
             return Ok(None);
         };
-        return store::read_manifest(disk, &own.dir, &newest).map(|(manifest, _)| Some(manifest));
+        let (manifest, _) = store::read_manifest(disk, &own.dir, &newest)?;
+        return Ok(Some((manifest, Vec::new())));
     };
     let place = commit.describe();
     let Some(record) = commit.last()? else {
@@ -123,7 +127,7 @@ pub(super) fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<
         );
         return Err(Error::new(ErrorKind::State, what));
     }
-    Ok(Some(manifest))
+    Ok(Some((manifest, record.written)))
 }
 
 /// Whether `manifest` is of this job.

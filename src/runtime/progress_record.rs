@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpointer::smallest;
+use crate::connectors::TopicEnds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::OutputState;
 use crate::state::manifest::{FORMAT, Manifest, PartitionState};
@@ -30,6 +31,9 @@ pub(crate) struct ProgressRecord {
     /// Files of results: a state that is made again does not tell of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) outputs: Vec<OutputState>,
+    /// Where the results end that are committed with it, and all before them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) written: Vec<TopicEnds>,
 }
 
 /// How far a source was read.
@@ -50,7 +54,7 @@ struct Format {
 }
 
 impl ProgressRecord {
-    pub(crate) fn of(manifest: &Manifest, named: &Named) -> Self {
+    pub(crate) fn of(manifest: &Manifest, named: &Named, written: Vec<TopicEnds>) -> Self {
         let sources = manifest.sources.iter().map(|source| SourceRecord {
             port: source.port.clone(),
             place: source.place.clone(),
@@ -73,6 +77,7 @@ impl ProgressRecord {
             horizon: smallest(manifest.sources.iter().map(|source| source.horizon)),
             sources: sources.collect(),
             outputs: manifest.outputs.clone(),
+            written,
         }
     }
 
@@ -153,7 +158,31 @@ mod tests {
             manifest: "gen=00000003/checkpoint-0000000041.json".to_owned(),
             crc: 0x00c0_ffee,
         };
-        ProgressRecord::of(&manifest, &named)
+        ProgressRecord::of(&manifest, &named, Vec::new())
+    }
+
+    #[test]
+    fn it_says_where_results_end_and_each_commit_takes_over_what_it_does_not_know() {
+        let ends = |topic: &str, ends: &[Option<i64>]| TopicEnds {
+            topic: topic.to_owned(),
+            ends: ends.to_vec(),
+        };
+        let mut all = Vec::new();
+        TopicEnds::merge(&mut all, vec![ends("stats", &[Some(7), None, Some(3)])]);
+        TopicEnds::merge(
+            &mut all,
+            vec![ends("stats", &[None, Some(2)]), ends("late", &[Some(1)])],
+        );
+        let mut record = record();
+        record.written = all;
+        let told = r#","written":[{"topic":"stats","ends":[7,2,3]},{"topic":"late","ends":[1]}]}"#;
+        let bytes = String::from_utf8(record.to_bytes().unwrap()).unwrap();
+        let before = FORMAT_1.strip_suffix('}').unwrap();
+        assert_eq!(bytes, format!("{before}{told}"));
+        assert_eq!(
+            ProgressRecord::read(bytes.as_bytes(), "topic").unwrap(),
+            record
+        );
     }
 
     #[test]

@@ -122,6 +122,7 @@ pub(super) fn begin(
         lock,
         store,
         manifest: Some(beginning(own, &record)),
+        written: record.written.clone(),
         fresh: false,
         continued,
         forgets: false,

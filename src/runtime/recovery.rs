@@ -23,7 +23,7 @@ use super::lineage::{check, check_job, committed, look};
 use super::ownership;
 use super::results::Results;
 use super::worker::{Run, panicked};
-use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
+use crate::connectors::{Commit, PartitionCut, Source, SourceCut, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, process, time_of_day};
 use crate::state::checkpoints::Continued;
@@ -40,6 +40,8 @@ pub(super) struct Recovered {
     pub(super) store: Store,
     /// `None`: the job starts with nothing.
     pub(super) manifest: Option<Manifest>,
+    /// Where the results end that were committed.
+    pub(super) written: Vec<TopicEnds>,
     /// Nothing is committed yet: checkpoint 0 is, before anything is read.
     pub(super) fresh: bool,
     pub(super) continued: Continued,
@@ -98,9 +100,10 @@ pub(super) fn find(
     crash_point("state looked for");
     let committed = committed(&**disk, &own)?;
     let fresh = committed.is_none();
-    let manifest = match (committed, &own.savepoint) {
-        (None, Some(from)) => Some(begin_with(&**disk, from, &own, &store)?),
-        (committed, _) => committed,
+    let (manifest, written) = match (committed, &own.savepoint) {
+        (Some((manifest, written)), _) => (Some(manifest), written),
+        (None, Some(from)) => (Some(begin_with(&**disk, from, &own, &store)?), Vec::new()),
+        (None, None) => (None, Vec::new()),
     };
     let (mut continued, mut forgets) = (Continued::default(), false);
     let results = Results::of(&plan.sink_names, &plan.sinks);
@@ -130,6 +133,7 @@ pub(super) fn find(
         lock,
         store,
         manifest,
+        written,
         fresh,
         continued,
         forgets,
@@ -238,6 +242,7 @@ impl Recovered {
                 sources: plan.sources.len(),
             },
             manifest: manifest.clone(),
+            written: self.written,
             state: State::new(self.forgets),
         };
         if self.fresh {

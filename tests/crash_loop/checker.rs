@@ -9,8 +9,8 @@
 //! - In the end all is there, nothing is left over, and a second reading sees the same.
 //!
 //! A progress record tells the end offsets of the outputs, so what belongs to it is known exactly.
-//! Where it tells none, time has to do: [`GRACE`] after a progress record was read, what it covers
-//! has been read too, and what was visible before is covered by a later one.
+//! [`GRACE`] after it was read, what it covers has been read too, and what was visible before is
+//! covered by a later one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Display;
@@ -281,11 +281,9 @@ impl Checker {
         if let Some(before) = &self.progress {
             progress.follows(before)?;
         }
-        if let Some(told) = &progress.ends {
-            for (ends, told) in self.ends.iter_mut().zip(told) {
-                for (end, told) in ends.iter_mut().zip(told) {
-                    *end = told.unwrap_or(*end);
-                }
+        for (ends, told) in self.ends.iter_mut().zip(&progress.ends) {
+            for (end, told) in ends.iter_mut().zip(told) {
+                *end = told.unwrap_or(*end);
             }
         }
         self.checkpoints += 1;
@@ -302,7 +300,7 @@ impl Checker {
     /// Checks the progress records whose outputs have all been read.
     fn settle(&mut self) {
         while let Some(waiting) = self.waiting.front() {
-            if waiting.progress.ends.is_none() || self.missing(&waiting.ends).is_some() {
+            if self.missing(&waiting.ends).is_some() {
                 return;
             }
             let Some(Waiting { progress, ends, .. }) = self.waiting.pop_front() else {
@@ -369,37 +367,19 @@ impl Checker {
 
     // --------------------------------------------------------------------------------------- time
 
-    /// What has to be true by now, whether or not offsets were told.
+    /// What has to be true by now.
     fn time(&mut self, at: Duration) {
         while let Some(waiting) = self.waiting.front() {
             if at.saturating_sub(waiting.at) < GRACE {
                 break;
             }
-            if waiting.progress.ends.is_some() {
-                let number = waiting.progress.checkpoint;
-                let missing = self.missing(&waiting.ends);
-                let why = format!("checkpoint {number} told of what is not visible: {missing:?}");
-                self.waiting.pop_front();
-                self.problem(Fault::Lost, why);
-                continue;
-            }
-            let cut = waiting.progress.cut.clone();
             let number = waiting.progress.checkpoint;
+            let missing = self.missing(&waiting.ends);
+            let why = format!("checkpoint {number} told of what is not visible: {missing:?}");
             self.waiting.pop_front();
-            self.check_at_least(&cut, number);
+            self.problem(Fault::Lost, why);
         }
         self.check_covered(|read| at.saturating_sub(read.at) >= GRACE);
-    }
-
-    /// What belongs to the cut, and to none before, is visible.
-    fn check_at_least(&mut self, cut: &Cut, number: u64) {
-        let horizon = self.expected.horizon(cut);
-        for item in self.due(cut, horizon) {
-            if !self.seen.contains_key(&item) {
-                self.lose(item, &format!("checkpoint {number}"));
-            }
-        }
-        self.checked = (cut.clone(), horizon);
     }
 
     /// What becomes visible between the cut that was checked last and this one.
@@ -426,23 +406,12 @@ impl Checker {
         if !self.has_progress {
             return;
         }
-        let exact = self.progress.as_ref().is_some_and(|p| p.ends.is_some());
-        let last = self.progress.as_ref().map(|progress| {
-            let horizon = self.expected.horizon(&progress.cut);
-            (progress.cut.clone(), horizon)
-        });
         let mut wrong = Vec::new();
         for (port, read) in self.read.iter().enumerate() {
             for (partition, all) in read.iter().enumerate() {
                 let from = self.covered[port][partition];
                 for read in all[from..].iter().take_while(|read| due(read)) {
-                    let shown = |item| {
-                        let last = last.as_ref();
-                        last.is_some_and(|(cut, h)| self.expected.is_shown(item, cut, *h))
-                    };
-                    if exact || !read.item.is_some_and(shown) {
-                        wrong.push((port, partition, read.offset));
-                    }
+                    wrong.push((port, partition, read.offset));
                     self.covered[port][partition] += 1;
                 }
             }
@@ -465,9 +434,7 @@ impl Checker {
             }
             while let Some(waiting) = self.waiting.pop_front() {
                 let number = waiting.progress.checkpoint;
-                if waiting.progress.ends.is_none() {
-                    self.check_at_least(&waiting.progress.cut, number);
-                } else if let Some(missing) = self.missing(&waiting.ends) {
+                if let Some(missing) = self.missing(&waiting.ends) {
                     let why = format!("checkpoint {number} told of {missing:?}");
                     self.problem(Fault::Lost, why);
                 }
@@ -485,11 +452,7 @@ impl Checker {
     pub(crate) fn is_complete(&self) -> bool {
         let finished = self.progress.as_ref().is_some_and(|last| last.finished);
         let all = self.seen.len() == self.expected.items.len();
-        all && (!self.has_progress || finished)
-            && self
-                .waiting
-                .iter()
-                .all(|waiting| waiting.progress.ends.is_none())
+        all && (!self.has_progress || finished) && self.waiting.is_empty()
     }
 
     /// What a second reader saw of an output, from the start, is what was seen before.

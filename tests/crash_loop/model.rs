@@ -359,7 +359,7 @@ impl Model {
         let mut record = progress_record(&self.expected, &self.names, about, cut);
         // Those that this instance does not know have not moved.
         if self.variant != Variant::Silent {
-            record["outputs"] = outputs_record(&self.names, &self.producer.context().ends());
+            record["written"] = outputs_record(&self.names, &self.producer.context().ends());
         }
         let topic = format!("{}.progress", self.arguments.job_id);
         let value = record.to_string();

@@ -48,9 +48,8 @@ pub(crate) struct Progress {
     pub(crate) finished: bool,
     pub(crate) cut: Cut,
     pub(crate) topic_id: String,
-    /// The end of each partition of each output, as far as it is known; none: the record says
-    /// nothing of outputs.
-    pub(crate) ends: Option<[Vec<Option<i64>>; 3]>,
+    /// The end of each partition of each output, as far as there is anything.
+    pub(crate) ends: [Vec<Option<i64>>; 3],
     watermark: Option<i64>,
     horizon: Option<i64>,
     largest: Vec<Option<i64>>,
@@ -210,12 +209,10 @@ impl Progress {
         {
             return Err("a partition that had ended goes on".to_owned());
         }
-        let (Some(old), Some(new)) = (&before.ends, &self.ends) else {
-            return Ok(());
-        };
-        for (old, new) in old
+        for (old, new) in before
+            .ends
             .iter()
-            .zip(new)
+            .zip(&self.ends)
             .flat_map(|(old, new)| old.iter().zip(new))
         {
             if new.is_some_and(|new| old.is_some_and(|old| new < old)) {
@@ -263,12 +260,13 @@ fn number_of(part: &Value) -> Result<i64, String> {
     Ok(next)
 }
 
-fn ends(record: &Value, names: &Names) -> Result<Option<[Vec<Option<i64>>; 3]>, String> {
-    if record.get("outputs").is_none_or(Value::is_null) {
-        return Ok(None);
-    }
-    let outputs = list(record, "outputs")?;
+fn ends(record: &Value, names: &Names) -> Result<[Vec<Option<i64>>; 3], String> {
     let mut ends: [Vec<Option<i64>>; 3] = Default::default();
+    // It is left out as long as nothing was written.
+    if record.get("written").is_none() {
+        return Ok(ends);
+    }
+    let outputs = list(record, "written")?;
     for output in outputs {
         let topic = text(output, "topic")?;
         let found = names.outputs.iter().position(|name| name == topic);
@@ -282,5 +280,5 @@ fn ends(record: &Value, names: &Names) -> Result<Option<[Vec<Option<i64>>; 3]>, 
         });
         ends[found] = each.collect::<Result<_, String>>()?;
     }
-    Ok(Some(ends))
+    Ok(ends)
 }

@@ -22,8 +22,6 @@ pub(crate) struct Story {
     pub(crate) entries: Vec<Entry>,
     /// What a second reader sees in the end.
     pub(crate) again: [Vec<Visible>; 3],
-    /// Whether progress records tell the ends of outputs.
-    told: bool,
     rng: Rng,
 }
 
@@ -33,14 +31,13 @@ fn names(log: &Log) -> Names {
 
 impl Story {
     /// A job of a seed that commits now and then, restarts, and reads to the end.
-    pub(crate) fn of(seed: u64, job: Job, told: bool) -> Self {
+    pub(crate) fn of(seed: u64, job: Job) -> Self {
         let log = Log::make(seed, job, "log", 1_200);
         let expected = Expected::of(&log);
         let mut story = Self {
             expected: expected.clone(),
             entries: Vec::new(),
             again: Default::default(),
-            told,
             rng: Rng(seed ^ 0x570),
             log,
         };
@@ -106,9 +103,7 @@ impl Story {
         let about = (checkpoint, 1 + checkpoint / 5, finished);
         let names = names(&self.log);
         let mut value = progress_record(expected, &names, about, cut);
-        if self.told {
-            value["outputs"] = outputs_record(&names, ends);
-        }
+        value["written"] = outputs_record(&names, ends);
         let before = self.entries.iter().rev().find_map(|entry| match entry {
             Entry::Progress { offset, .. } => Some(*offset),
             _ => None,
@@ -118,10 +113,6 @@ impl Story {
             key: Some(PROGRESS_KEY.as_bytes().to_vec()),
             value: value.to_string().into_bytes(),
         });
-        // Without offsets only time tells what belongs together.
-        if !self.told {
-            self.entries.extend([Entry::Time, Entry::Time]);
-        }
     }
 
     /// The checker's verdict.

@@ -1,5 +1,6 @@
 //! The producer of a sink, the thread that hears its delivery reports, and the count of them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
@@ -11,8 +12,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
 
 use super::admin::describe;
-use super::client::Producer;
-use crate::connectors::Waker;
+use super::client::{Delivery, Producer};
+use crate::connectors::{TopicEnds, Waker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::now;
 
@@ -93,6 +94,8 @@ pub(super) struct Outbox {
     /// Who acknowledges, for messages.
     place: String,
     tallies: RwLock<Vec<Arc<Tally>>>,
+    /// Of each topic the ends of what was written into its partitions.
+    ends: Mutex<BTreeMap<String, Vec<Option<i64>>>>,
     failure: OnceLock<Failure>,
     stopped: AtomicBool,
 }
@@ -110,6 +113,7 @@ impl Outbox {
             producer: Arc::new(producer),
             place,
             tallies: RwLock::default(),
+            ends: Mutex::default(),
             failure: OnceLock::new(),
             stopped: AtomicBool::new(false),
         });
@@ -147,6 +151,30 @@ impl Outbox {
         if tag + 1 == tallies.len() {
             tallies.pop();
         }
+    }
+
+    /// Behind which offsets what was written ends.
+    pub(super) fn ends(&self) -> Vec<TopicEnds> {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = ends.iter().map(|(topic, ends)| TopicEnds {
+            topic: topic.clone(),
+            ends: ends.clone(),
+        });
+        each.collect()
+    }
+
+    fn written(&self, topic: &str, partition: i32, end: i64) {
+        let mut all = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains_key(topic) {
+            all.insert(topic.to_owned(), Vec::new());
+        }
+        let (Some(ends), Ok(nth)) = (all.get_mut(topic), usize::try_from(partition)) else {
+            return;
+        };
+        if ends.len() <= nth {
+            ends.resize(nth + 1, None);
+        }
+        ends[nth] = ends[nth].max(Some(end));
     }
 
     /// Whether every record that was heard of was written.
@@ -223,7 +251,7 @@ impl Outbox {
         while !self.stopped.load(SeqCst) {
             // Complaints come the same way, and are no sign of progress.
             let mut heard = false;
-            self.producer.serve(IDLE, |delivery| {
+            let each = |delivery: Delivery| {
                 heard = true;
                 if let Some((place, reason)) = delivery.failed {
                     self.not_written(&place, reason);
@@ -235,7 +263,9 @@ impl Outbox {
                 let (records, bytes) = &mut counts[delivery.tag];
                 *records += 1;
                 *bytes += Tally::cost(delivery.bytes);
-            });
+            };
+            let written = |topic: &str, partition, end| self.written(topic, partition, end);
+            self.producer.serve(IDLE, each, written);
             if heard {
                 self.producer.base.client().context().heard();
             }

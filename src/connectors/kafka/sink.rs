@@ -109,7 +109,7 @@ impl KafkaSink {
     fn learn(&self, producer: &Producer) -> Result<i32> {
         // Makes the leaders known too, and starts the request for the producer's id.
         let client = producer.base.client();
-        let listen = || while producer.serve(Duration::ZERO, |_| {}) {};
+        let listen = || while producer.serve(Duration::ZERO, |_| {}, |_, _, _| {}) {};
         let count = admin::partitions(client, &self.topic, &self.options, listen);
         let count = count
             .map_err(|missing| missing.explain(&self.topic, client.context(), &self.options))?;

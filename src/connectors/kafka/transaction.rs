@@ -26,7 +26,7 @@ use super::membership::{self, Membership};
 use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally, fenced};
 use super::progress;
-use crate::connectors::{Commit, Waker};
+use crate::connectors::{Commit, TopicEnds, Waker};
 use crate::error::{Error, Result};
 use crate::observe::{crash_point, now};
 
@@ -256,11 +256,20 @@ impl Commit for Transaction {
         Ok(())
     }
 
+    fn written(&self) -> Result<Vec<TopicEnds>> {
+        let outbox = self.outbox()?;
+        let (tag, tally) = outbox.join(Waker::new(|| {}));
+        self.drain(&outbox, &tally)?;
+        outbox.leave(tag);
+        let mut ends = outbox.ends();
+        ends.retain(|ends| ends.topic != self.topic);
+        Ok(ends)
+    }
+
     fn commit(&self, record: &[u8]) -> Result<bool> {
         let outbox = self.begin()?;
         let (tag, tally) = outbox.join(Waker::new(|| {}));
         crash_point("results written");
-        self.drain(&outbox, &tally)?;
         self.produce(&outbox, tag, record)?;
         self.drain(&outbox, &tally)?;
         crash_point("progress written");

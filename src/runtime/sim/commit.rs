@@ -9,7 +9,7 @@ use super::Flaw;
 use super::broker::{Broker, Late, Output, fenced};
 use super::dice::{Dice, guard};
 use super::life::Life;
-use crate::connectors::Commit;
+use crate::connectors::{Commit, TopicEnds};
 use crate::error::{Error, Result};
 use crate::observe::simulated::Clock;
 use crate::runtime::progress_record::ProgressRecord;
@@ -151,6 +151,10 @@ impl Commit for Producer {
         }
         *guard(&self.epoch) = Some(self.broker.epoch());
         Ok(())
+    }
+
+    fn written(&self) -> Result<Vec<TopicEnds>> {
+        Ok(Vec::new())
     }
 
     fn commit(&self, record: &[u8]) -> Result<bool> {
