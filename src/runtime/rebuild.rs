@@ -59,10 +59,7 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
     let checkpoints = Arc::clone(&checkpointing.checkpoints);
     let outcome = execute(reading.again, &seen, Some(checkpoints));
     let checkpointer = checkpointing.end(run.control.is_faulty())?;
-    outcome?;
-    if run.control.is_faulty() {
-        return Ok(()); // the run that follows says why
-    }
+    let fault = run.control.take_fault();
     if run.control.is_stopping() {
         let why = "interrupted: the log was not read again to its end";
         return Err(Error::new(
@@ -70,6 +67,8 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
             why,
         ));
     }
+    fault.map_or(Ok(()), Err)?;
+    outcome?;
     settle(checkpointer, commit, &reading.record)
 }
 
