@@ -9,7 +9,8 @@ mod program;
 mod topics;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use once::{Place, expected};
 use program::{Running, program, run};
@@ -63,6 +64,46 @@ fn a_signal_commits_what_is_complete_and_the_next_run_goes_on() {
     let ended = place.run(&["--bounded"]);
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert_eq!(place.seen(), expected(60));
+}
+
+#[test]
+fn a_job_with_nothing_to_do_commits_nothing_and_writes_nothing() {
+    let place = Place::new();
+    place.write(0, 30);
+    let running = place.start(&["--workers", "2"]);
+    place.wait_for(expected(20).len());
+    let stand = || (place.commits(), written(&place.path().join("state")));
+    let (mut before, mut since) = (stand(), once::now());
+    let deadline = since + program::DEADLINE;
+    // For fifty times the interval, at the latest when all that was read is committed.
+    while since.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(50));
+        let after = stand();
+        if after != before {
+            (before, since) = (after, once::now());
+        }
+        assert!(once::now() < deadline, "it goes on: {before:?}");
+    }
+    assert!(before.0 >= 2, "{before:?}");
+    // It lives all the same.
+    place.write(30, 40);
+    place.wait_for(expected(30).len());
+    assert!(stand().0 > before.0);
+    drop(running);
+}
+
+/// Every file in `folder` and below, its length, and when it was written last.
+fn written(folder: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut all: Vec<_> = entries
+        .flat_map(|entry| match entry.metadata() {
+            Ok(about) if about.is_dir() => written(&entry.path()),
+            Ok(about) => vec![(entry.path(), about.len(), about.modified().unwrap())],
+            Err(_) => Vec::new(), // deleted meanwhile
+        })
+        .collect();
+    all.sort();
+    all
 }
 
 #[test]
@@ -357,6 +398,35 @@ fn an_operator_that_is_another_starts_empty_if_it_is_named_and_is_then_what_it_i
     assert_eq!(seen.iter().filter(beyond).count(), 5 * 6, "{seen:?}");
 }
 
+#[test]
+fn what_a_savepoint_has_of_an_operator_that_starts_empty_is_not_found_after_a_kill() {
+    let place = Place::new();
+    place.write(0, 45);
+    let ended = place.run(&["--catch-up"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let save = ["checkpoint", "save", "state", "saved"];
+    let told = run("anabranch", place.path(), &save);
+    assert_eq!(told.code, 0, "{}", told.said());
+    let saved = place.path().join("saved");
+    let (other, size) = (place.beside(), ["--set", "size=5s"]);
+    let begin = ["--from-savepoint", saved.to_str().unwrap()];
+    let begin = [&begin[..], &size, &["--allow-empty", "window"]].concat();
+    // Killed when its first checkpoint is committed, before there is any other.
+    let mut command = program("bid_stats", other.path(), &other.arguments(&begin));
+    command.env("ANABRANCH_CRASH_AT", "commit answered:1");
+    let mut killed = Running::start(&mut command);
+    wait_until(|| !killed.is_running());
+    // The windows of ten seconds are still there: they have to be left behind by their name again.
+    let refused = other.run(&[&size[..], &["--bounded"]].concat());
+    assert_eq!(refused.code, 3, "{}", refused.said());
+    place.write(45, 60);
+    let ended = other.run(&[&begin[..], &["--bounded"]].concat());
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let seen = other.seen();
+    assert_eq!(seen.len(), 5 * 3, "{seen:?}");
+    assert!(seen.iter().all(|it| it.contains("\"cnt\":5,")), "{seen:?}");
+}
+
 /// The lines of the files in `folder` whose names begin so, sorted; a torn one does not count.
 fn part_lines(folder: &Path, begin: &str) -> Vec<String> {
     let mut lines = Vec::new();
@@ -382,11 +452,11 @@ fn part_lines(folder: &Path, begin: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn wait_until(holds: impl Fn() -> bool) {
+fn wait_until(mut holds: impl FnMut() -> bool) {
     let deadline = once::now() + program::DEADLINE;
     while !holds() {
         assert!(once::now() < deadline, "it does not come");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -410,7 +480,7 @@ fn damage(place: &Place) {
 }
 
 /// The newest file whose name begins so.
-fn newest(state: &Path, name: &str) -> std::path::PathBuf {
+fn newest(state: &Path, name: &str) -> PathBuf {
     let mut found = Vec::new();
     for generation in fs::read_dir(state).unwrap() {
         let generation = generation.unwrap().path();

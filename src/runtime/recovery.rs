@@ -148,6 +148,7 @@ fn begin_with(
     store: &Store,
 ) -> Result<Manifest> {
     let saved = savepoint::saved(disk, from)?;
+    check(&saved, own)?; // before all of it is copied
     info!(
         "begins with checkpoint {} of job `{}`",
         saved.checkpoint, saved.job
@@ -213,7 +214,7 @@ impl Recovered {
         let holds = self.plan.commit.is_some() || !results.is_empty();
         let first = || first(&self.plan);
         let mut manifest = self.manifest.unwrap_or_else(first);
-        manifest.operators.clone_from(&self.plan.operators);
+        let saved = std::mem::replace(&mut manifest.operators, self.plan.operators.clone());
         manifest.sources = sources_now(plan, &manifest.sources)?;
         if !self.plan.finishes {
             manifest.forget_ends(); // the next run ends elsewhere
@@ -248,8 +249,13 @@ impl Recovered {
         if self.fresh {
             manifest.made_at = time_of_day().millis();
             manifest.outputs = checkpointer.results.cut(false)?;
+            if self.forgets {
+                // Until the next checkpoint saves everything the logs have what they had.
+                manifest.operators = saved;
+            }
             let settled = checkpointer.settle(manifest);
             settled.map_err(|error| checkpointer.why(error))?;
+            checkpointer.manifest.operators = self.plan.operators;
         }
         Ok((checkpointer, self.lock))
     }

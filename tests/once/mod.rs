@@ -125,6 +125,11 @@ impl Place {
         seen
     }
 
+    /// How many checkpoints a reader sees in the topic of progress.
+    pub(crate) fn commits(&self) -> usize {
+        self.topics.read(&format!("{}.progress", self.id)).len()
+    }
+
     /// Waits until a reader sees so many results.
     pub(crate) fn wait_for(&self, results: usize) -> Vec<String> {
         assert!(self.wait_while(results, || true));
