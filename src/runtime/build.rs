@@ -92,7 +92,8 @@ pub(crate) fn build(
     let letters = std::mem::take(&mut *cx.letters.borrow_mut());
     let late = letters.late.into_iter().flatten().collect();
     let mut dead: Vec<_> = letters.dead.into_iter().flatten().collect();
-    if !dead.is_empty() {
+    // A job that declares the port itself takes no letters of results: those end the run.
+    if !dead.is_empty() && !is_declared(&cx, "dead") {
         dead.extend(letters.refused);
         letters.takes_refused.set(true);
     }
@@ -116,12 +117,16 @@ fn letter_port<'scope>(
     name: &str,
     letters: Vec<StreamVec<'scope, Epoch, Letter>>,
 ) {
-    let declared = |port: &crate::stream::Port| port.kind == PortKind::Sink && port.name == name;
-    if letters.is_empty() || cx.description.borrow().ports.iter().any(declared) {
+    if letters.is_empty() || is_declared(cx, name) {
         return;
     }
     let all = cx.scope.concatenate(letters);
     write_letters(cx, all, name);
+}
+
+fn is_declared(cx: &Context<'_>, name: &str) -> bool {
+    let is = |port: &crate::stream::Port| port.kind == PortKind::Sink && port.name == name;
+    cx.description.borrow().ports.iter().any(is)
 }
 
 fn lateness((source, closings): &(Arc<str>, crate::stream::Closings)) -> (String, String) {
