@@ -18,6 +18,8 @@ const CUT_BYTES: usize = 1_024;
 /// Bytes of the headers that say why a letter left, but for its error and its source: the name of
 /// a topic has 249 at most.
 const HEADERS_MAX: usize = 768;
+/// What the lengths of a header take in a record, at most.
+const FRAMING: usize = 10;
 
 /// Why a record is a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,26 +180,36 @@ impl Letter {
         }
     }
 
-    /// Cuts the value, if the letter takes more than `max` bytes as a record with headers.
+    /// Cuts the value, if the letter takes more than `max` bytes as a record with headers; if that
+    /// is not enough, its own headers are left out, and then a large key. Where it came from is
+    /// told in any case.
     pub(crate) fn fit(&mut self, max: usize) {
+        if self.record_bytes() <= max {
+            return;
+        }
+        if let Some(value) = self.value.as_mut().filter(|value| value.len() > CUT_BYTES) {
+            self.cut_from.get_or_insert(value.len() as u64);
+            value.truncate(CUT_BYTES);
+        }
+        if self.record_bytes() > max {
+            self.headers.clear();
+        }
+        if self.record_bytes() > max {
+            self.key.take_if(|key| key.len() > CUT_BYTES);
+        }
+    }
+
+    /// What it takes as a record with headers, at most.
+    fn record_bytes(&self) -> usize {
         let len = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + len(value));
+        let own = self.headers.iter();
+        let own = own.map(|(name, value)| name.len() + len(value) + FRAMING);
         let error = match &self.cause {
             Cause::Dead { error, .. } => error.len(),
             Cause::Late { .. } => 0,
         };
-        let (source, whole) = (self.source.len(), len(&self.value));
-        let all = whole + len(&self.key) + headers.sum::<usize>() + error + source + HEADERS_MAX;
-        if all > max && whole > CUT_BYTES {
-            self.cut_from.get_or_insert(whole as u64);
-            self.value
-                .as_mut()
-                .expect("it has bytes")
-                .truncate(CUT_BYTES);
-        }
+        let told = error + self.source.len() + HEADERS_MAX;
+        len(&self.value) + len(&self.key) + own.sum::<usize>() + told
     }
 
     /// The letter as one line of JSON, without the newline, appended to `out`.
@@ -404,6 +416,24 @@ mod tests {
             text.len()
         );
         assert_eq!(text.matches('x').count(), CUT_BYTES);
+    }
+
+    #[test]
+    fn whatever_is_large_gives_way_until_the_letter_fits() {
+        let large = || vec![b'x'; 5_000];
+        let mut whole = letter(&large(), dead(DeadReason::Decode));
+        (whole.key, whole.headers) = (Some(large()), vec![("h".into(), Some(large()))]);
+        let fits = |max| {
+            let mut letter = whole.clone();
+            letter.fit(max);
+            assert!(letter.record_bytes() <= max, "{max}");
+            let value = letter.value.map(|value| value.len());
+            (value, letter.headers.len(), letter.key.is_some())
+        };
+        assert_eq!(fits(20_000), (Some(5_000), 1, true));
+        assert_eq!(fits(13_000), (Some(CUT_BYTES), 1, true));
+        assert_eq!(fits(8_000), (Some(CUT_BYTES), 0, true));
+        assert_eq!(fits(4_000), (Some(CUT_BYTES), 0, false));
     }
 
     #[test]

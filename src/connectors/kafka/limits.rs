@@ -77,6 +77,7 @@ fn limits_in(resource: &ConfigResource) -> TopicLimits {
 /// What librdkafka's producer takes by default.
 const MESSAGE_MAX: usize = 1_000_000;
 /// A batch of one record: its header, lengths, and what the record holds besides key and value.
+/// librdkafka counts a part of it against its own limit, too.
 const BATCH_BYTES: usize = 128;
 
 /// Bytes that a record with key, value and headers may have, for the producer and for the topic.
@@ -88,7 +89,7 @@ pub(super) fn record_max(limits: TopicLimits, options: &KafkaOptions) -> usize {
     let producer: usize = producer.unwrap_or(MESSAGE_MAX);
     let topic = limits.max_message_bytes.unwrap_or(u64::MAX);
     let topic = usize::try_from(topic).unwrap_or(usize::MAX);
-    producer.min(topic.saturating_sub(BATCH_BYTES))
+    producer.min(topic).saturating_sub(BATCH_BYTES)
 }
 
 /// Whether stamps that `--max-ahead` lets in may be ones that `topic` refuses.
@@ -179,6 +180,21 @@ mod tests {
         let mut options = KafkaOptions::new("x:1", "job");
         options.max_ahead = ahead.map(Duration::from_secs);
         check_stamps("out", limits, &options)
+    }
+
+    #[test]
+    fn a_record_leaves_room_for_what_a_batch_takes_beside_it() {
+        let max = |topic| {
+            let limits = TopicLimits {
+                max_message_bytes: topic,
+                ..TopicLimits::default()
+            };
+            record_max(limits, &KafkaOptions::new("x:1", "job"))
+        };
+        // librdkafka's own limit, from which it takes 36 bytes and more.
+        assert_eq!(max(None), 999_872);
+        assert_eq!(max(Some(1_048_588)), 999_872);
+        assert_eq!(max(Some(100_000)), 99_872);
     }
 
     #[test]
