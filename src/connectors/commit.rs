@@ -43,8 +43,8 @@ pub(crate) trait Commit: Send + Sync {
     fn stop(&self);
 }
 
-/// Behind which offsets the results in a topic end, by partition; `None`: nothing was written there,
-/// or it is not known.
+/// Behind which offsets the results in a topic end, by partition; `None`: nothing was written
+/// there, or it is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TopicEnds {
     pub(crate) topic: String,
@@ -68,8 +68,8 @@ impl TopicEnds {
     }
 }
 
-/// Files of a sink that become visible with checkpoints. All but the first three are called by the
-/// thread that makes them, while nothing is written.
+/// Files of a sink that become visible with checkpoints. [`Outputs::cut`] and [`Outputs::show`] are
+/// called by whoever makes them, while nothing is written.
 pub trait Outputs {
     /// The file or the folder, with links resolved.
     fn place(&self) -> String;

@@ -174,7 +174,7 @@ impl KafkaReader {
         };
         let silent = self.slots.iter().filter(|(_, slot)| is_silent(slot));
         let silent = silent.map(|(partition, slot)| (*partition, slot.position()));
-        *self.assignment.silent() = silent.collect();
+        self.assignment.silent().tell(silent.collect(), now);
     }
 
     /// The offsets that lag tools have not been shown yet.

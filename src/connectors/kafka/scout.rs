@@ -1,5 +1,6 @@
 //! Looks out for new partitions of a live topic, and for the brokers and the topic themselves.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -141,13 +142,24 @@ fn fail(clients: &Mutex<Vec<Client>>, why: &str) {
 
 /// Fails every reader that waits for records which the broker has.
 fn find_stalled(clients: &Mutex<Vec<Client>>, topic: &str, probe: &Probe) {
-    let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
-    for client in &mut *clients {
+    let lock = || clients.lock().unwrap_or_else(PoisonError::into_inner);
+    let assigned = |client: &Client| client.assignment.upgrade();
+    let silent = |assignment: Arc<Assignment>| assignment.silent().at(now()).into_keys();
+    let silent: Vec<_> = lock()
+        .iter()
+        .filter_map(assigned)
+        .flat_map(silent)
+        .collect();
+    // Each may take a while, so nobody is kept from the clients meanwhile; and behind the first
+    // that is not answered none is asked.
+    let end = |partition| Some((partition, probe.end(topic, partition, EVERY)?));
+    let ends: BTreeMap<u32, u64> = silent.into_iter().map_while(end).collect();
+    for client in &mut *lock() {
         let Some(assignment) = client.assignment.upgrade() else {
             continue;
         };
-        let silent = assignment.silent().clone();
-        let end = |partition| probe.end(topic, partition, EVERY);
+        let silent = assignment.silent().at(now());
+        let end = |partition| ends.get(&partition).copied();
         if let Some((partition, at, end)) = client.stalled.look(&silent, now(), end) {
             assignment.fail(&format!(
                 "`{topic}[{partition}]`: the client gives nothing from offset {at} on, though the \

@@ -12,10 +12,31 @@ use super::options::KafkaOptions;
 
 /// A partition is silent after this long without a word, and stalled when there has been more to
 /// read for as long.
-pub(super) const AFTER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
+pub(super) const AFTER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// What was told longer ago is no longer true: the worker is busy elsewhere.
+const TOLD: Duration = Duration::from_secs(3);
 
 /// Silent partitions, and the offset at which each is.
-pub(super) type Silent = BTreeMap<u32, u64>;
+#[derive(Debug, Default)]
+pub(super) struct Silent {
+    told: Option<Instant>,
+    at: BTreeMap<u32, u64>,
+}
+
+impl Silent {
+    /// The reader tells which are, at `now`.
+    pub(super) fn tell(&mut self, at: BTreeMap<u32, u64>, now: Instant) {
+        (self.at, self.told) = (at, Some(now));
+    }
+
+    /// Those that are at `now`.
+    pub(super) fn at(&self, now: Instant) -> BTreeMap<u32, u64> {
+        match self.told {
+            Some(told) if now.duration_since(told) < TOLD => self.at.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+}
 
 /// Since when there has been more to read, and from where.
 #[derive(Debug)]
@@ -40,7 +61,7 @@ impl Stalled {
     /// partition is stalled, at which offset, and where its log ends.
     pub(super) fn look(
         &mut self,
-        silent: &Silent,
+        silent: &BTreeMap<u32, u64>,
         now: Instant,
         end: impl Fn(u32) -> Option<u64>,
     ) -> Option<(u32, u64, u64)> {
@@ -70,7 +91,7 @@ mod tests {
     fn only_what_stays_silent_before_the_end_of_its_log_is_stalled() {
         let options = KafkaOptions::new("there:1", "job");
         let (mut stalled, begin) = (Stalled::new(&options), now());
-        let silent = |at| Silent::from([(3, at)]);
+        let silent = |at| BTreeMap::from([(3, at)]);
         let mut look =
             |at, seconds, end| stalled.look(&silent(at), begin + AFTER * seconds, |_| end);
         // At the end, without an answer, or on its way: it is not.
@@ -80,5 +101,14 @@ mod tests {
         assert_eq!(look(7, 3, Some(9)), None);
         assert_eq!(look(8, 4, Some(9)), None);
         assert_eq!(look(8, 5, Some(10)), Some((3, 8, 10)));
+    }
+
+    #[test]
+    fn a_reader_that_tells_nothing_more_has_nothing_silent() {
+        let (mut silent, begin) = (Silent::default(), now());
+        assert!(silent.at(begin).is_empty());
+        silent.tell(BTreeMap::from([(3, 7)]), begin);
+        assert_eq!(silent.at(begin + TOLD / 2).len(), 1);
+        assert!(silent.at(begin + TOLD).is_empty());
     }
 }

@@ -123,8 +123,9 @@ impl Producer {
         }
     }
 
-    /// Waits up to `wait` for an event and hands each record in it to `each`, and to `written` behind
-    /// which offset of which partition a run of records ends that were written; whether one came.
+    /// Waits up to `wait` for an event and hands each record in it to `each`, and to `written`
+    /// behind which offset of which partition a run of records ends that were written; whether one
+    /// came.
     pub(crate) fn serve(
         &self,
         wait: Duration,
