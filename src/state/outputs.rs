@@ -191,6 +191,11 @@ pub(crate) fn find(disk: &dyn Disk, file: &OutputFile) -> Result<Found> {
         return Ok(Found::Hidden);
     }
     if !file.done {
+        // A start that was given up may have named it: it is bound to its place again.
+        let whole = matches!(disk.len(place), Ok(len) if len == file.len);
+        if hidden_one.is_none() && whole && holds(disk, place, file)? == Some(true) {
+            return Ok(Found::Shown);
+        }
         let what = hidden_one.map_or("is missing", |_| "has changed");
         return Err(refuse(file, what));
     }
@@ -221,7 +226,7 @@ fn holds(disk: &dyn Disk, path: &Path, file: &OutputFile) -> Result<Option<bool>
 /// Gives its name to each of `files` that is done and does not have it yet; they are committed.
 ///
 /// # Errors
-/// One is missing or changed; or what the system says.
+/// What the system says.
 pub(crate) fn show<'a>(disk: &dyn Disk, files: impl IntoIterator<Item = &'a OutputFile>) -> Result {
     let mut folders = BTreeSet::new();
     for file in files.into_iter().filter(|file| file.done) {

@@ -159,6 +159,11 @@ impl Sink for FileSink {
             let (parent, path) = (parent.display(), self.path.display());
             Error::operating(format!("folder `{parent}`, for `{path}`")).because(cause)
         })?;
+        if !self.is_folder() && self.path.is_dir() {
+            let path = self.path.display();
+            let hint = format!("file `{path}` is a folder; `{path}/` writes part files into it");
+            return Err(Error::usage(hint));
+        }
         let mut output = self.output();
         // What an earlier call has made goes first: it holds the locks.
         *output = Output::None;
@@ -241,12 +246,6 @@ impl Single {
     /// The file at `path`, which links lead to `place`.
     fn create(path: &Path, place: &Path) -> Result<Self> {
         let target = match fs::metadata(path) {
-            Ok(found) if found.is_dir() => {
-                let path = path.display();
-                let hint =
-                    format!("file `{path}` is a folder; `{path}/` writes part files into it");
-                return Err(Error::usage(hint));
-            }
             Ok(found) if !found.is_file() => {
                 File::options().append(true).open(path).map(Target::InPlace)
             }
