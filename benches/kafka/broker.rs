@@ -1,5 +1,7 @@
 //! A real Kafka for the length of a bench, and its topics, by a client that is not the engine's.
 
+#![allow(dead_code, reason = "not every bench needs all of it")]
+
 use std::env;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -103,29 +105,30 @@ impl Broker {
         count: u64,
         make: impl Fn(u32, u64, &mut Vec<u8>),
     ) {
-        let producer: BaseProducer = ClientConfig::new()
-            .set("bootstrap.servers", &self.bootstrap)
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "50")
-            .set("queue.buffering.max.messages", "200000")
-            .create()
-            .expect("a producer");
+        let producer = self.producer("50");
         let mut value = Vec::new();
         for index in 0..count {
             for partition in 0..partitions {
                 value.clear();
                 make(partition, index, &mut value);
-                let record = BaseRecord::<[u8], [u8]>::to(topic);
-                let record = record
-                    .partition(partition.cast_signed())
-                    .payload(&value[..]);
-                send(&producer, record);
+                append(&producer, topic, partition.cast_signed(), &value);
             }
             if index % 1_000 == 0 {
-                producer.poll(Duration::ZERO);
+                serve(&producer);
             }
         }
-        producer.flush(PATIENCE).expect("everything is written");
+        flush(&producer);
+    }
+
+    /// A producer that waits so many milliseconds for more.
+    pub(crate) fn producer(&self, linger: &str) -> BaseProducer {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", linger)
+            .set("queue.buffering.max.messages", "200000")
+            .create();
+        producer.expect("a producer")
     }
 
     /// A reader of the whole topic, from its beginning.
@@ -155,13 +158,24 @@ impl Broker {
     }
 }
 
-fn send(producer: &BaseProducer, record: BaseRecord<'_, [u8], [u8]>) {
-    let mut unsent = producer.send(record);
+/// Writes a value, when there is room for it.
+pub(crate) fn append(producer: &BaseProducer, topic: &str, partition: i32, value: &[u8]) {
+    let record = BaseRecord::<[u8], [u8]>::to(topic);
+    let mut unsent = producer.send(record.partition(partition).payload(value));
     while let Err((KafkaError::MessageProduction(_), record)) = unsent {
         producer.poll(Duration::from_millis(10));
         unsent = producer.send(record);
     }
     assert!(unsent.is_ok());
+}
+
+/// Hears what was written.
+pub(crate) fn serve(producer: &BaseProducer) {
+    producer.poll(Duration::ZERO);
+}
+
+pub(crate) fn flush(producer: &BaseProducer) {
+    producer.flush(PATIENCE).expect("everything is written");
 }
 
 impl Drop for Broker {
@@ -199,6 +213,15 @@ impl Values {
                 matches!(next, Some(Err(KafkaError::PartitionEOF(_)))),
                 "{next:?}"
             );
+        }
+    }
+
+    /// The next value, if one comes in time.
+    pub(crate) fn next(&self, wait: Duration) -> Option<Vec<u8>> {
+        match self.consumer.poll(wait)? {
+            Ok(message) => Some(message.payload().unwrap_or_default().to_vec()),
+            Err(KafkaError::PartitionEOF(_)) => None,
+            Err(why) => panic!("{why}"),
         }
     }
 
