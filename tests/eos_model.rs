@@ -181,6 +181,11 @@ fn a_commit_before_the_manifest_is_durable() {
 }
 
 #[test]
+fn a_broker_that_shuts_nobody_out() {
+    caught(Flaw::FencesNobody, 1, 1, Harm::Twice);
+}
+
+#[test]
 fn progress_that_is_read_before_the_fence_and_not_again() {
     caught(Flaw::ReadsProgressOnce, 1, 1, Harm::Twice);
 }

@@ -27,7 +27,9 @@ pub fn broker_steps(protocol: Protocol, world: &World, out: &mut Vec<Next>) {
         });
     };
     let waits = |who: &usize| next.processes[*who].stage == Stage::Committing;
-    let owner = usize::from(world.owner).checked_sub(1).filter(waits);
+    let owner = (0..world.alive())
+        .filter(|who| world.is_owner(*who))
+        .find(waits);
     if let Some(owner) = owner {
         let mut told = next;
         protocol.succeed(&mut told, owner);

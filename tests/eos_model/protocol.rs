@@ -4,8 +4,8 @@ use super::checks::{difference, is_complete, unfounded};
 use super::outside::{broker_steps, complete, fault_steps, starts, usual_folder};
 use super::steps::{Deed, Flaw, Harm, Next, Step};
 use super::world::{
-    Lineage, Manifest, NONE, Name, Phase, Process, SKIPPED, Stage, Transaction, WORKERS, World,
-    index,
+    ANYBODY, Lineage, Manifest, NONE, Name, Phase, Process, SKIPPED, Stage, Transaction, WORKERS,
+    World, index,
 };
 
 /// Tags beyond this one are taken, so a run that needs more incarnations is not followed further.
@@ -129,10 +129,14 @@ impl Protocol {
 
     /// `init_transactions`: aborts what is open, and returns when what is decided can be seen.
     fn fence(self, mut world: World, who: usize) -> Next {
-        complete(&mut world);
-        world.transaction = Transaction::default();
-        world.owner = number(who);
-        world.requests = 0;
+        if self.has(Flaw::FencesNobody) {
+            world.owner = ANYBODY;
+        } else {
+            complete(&mut world);
+            world.transaction = Transaction::default();
+            world.owner = number(who);
+            world.requests = 0;
+        }
         world.processes[who].stage = if self.has(Flaw::ReadsProgressOnce) {
             Stage::Loading
         } else {

@@ -45,6 +45,8 @@ pub enum Harm {
 pub enum Flaw {
     /// The transaction is committed while the manifest may still be in memory.
     CommitsBeforeDurable,
+    /// The broker shuts nobody out: every process writes into the transaction that is open.
+    FencesNobody,
     /// The progress record is read before `init_transactions`, and not again.
     ReadsProgressOnce,
     /// The generation is one above that of the progress record, whatever is on disk.

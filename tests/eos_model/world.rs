@@ -188,6 +188,9 @@ impl Transaction {
     }
 }
 
+/// As an owner: nobody is refused.
+pub const ANYBODY: u8 = 3;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct World {
     /// The older one first; when there is one, it is the first.
@@ -229,7 +232,7 @@ impl World {
     }
 
     pub fn is_owner(&self, process: usize) -> bool {
-        usize::from(self.owner) == process + 1
+        self.owner == ANYBODY || usize::from(self.owner) == process + 1
     }
 
     pub fn remove(&mut self, process: usize) {
@@ -239,6 +242,7 @@ impl World {
         self.processes[1] = Process::default();
         let number = u8::try_from(process + 1).expect("two processes at most");
         match self.owner {
+            ANYBODY => {}
             owner if owner == number => self.owner = 0,
             owner if owner > number => self.owner -= 1,
             _ => {}
