@@ -164,6 +164,13 @@ impl SourceState {
         }
         let state = &mut self.partitions[place];
         // A partition that gave nothing yet does not know where it starts.
+        assert!(
+            fact.next == 0 || fact.next >= state.next,
+            "partition {} goes back from {} to {}",
+            state.partition,
+            state.next,
+            fact.next
+        );
         state.next = state.next.max(fact.next);
         state.largest = to_json(fact.clock.largest);
         state.floor = to_json(fact.clock.floor);
