@@ -68,19 +68,34 @@ impl std::fmt::Debug for Transaction {
 
 impl Transaction {
     /// The transactions of job `id`, committed every `interval`.
-    pub(crate) fn new(options: KafkaOptions, id: &str, interval: Duration) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// They would be given up while they are still written.
+    pub(crate) fn new(options: KafkaOptions, id: &str, interval: Duration) -> Result<Self> {
+        let least = TIMEOUT_MIN.max(interval.saturating_mul(2));
+        let given = options.property(&["transaction.timeout.ms"]);
+        // What is no number is refused by librdkafka.
+        if let Some(given) = given.and_then(|given| given.trim().parse().ok())
+            && Duration::from_millis(given) < least
+        {
+            let least = least.as_millis();
+            return Err(Error::usage(format!(
+                "property `transaction.timeout.ms`: {given} is less than {least}, which is a \
+                 minute or twice --checkpoint-interval: leave it out, or give at least that"
+            )));
+        }
+        Ok(Self {
             options: Arc::new(options),
             id: id.to_owned(),
             topic: format!("{id}.progress"),
-            timeout: TIMEOUT_MIN.max(2 * interval),
+            timeout: least,
             inner: Mutex::new(Inner {
                 outbox: None,
                 open: false,
                 member: None,
             }),
             over: AtomicBool::new(false),
-        }
+        })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -309,4 +324,42 @@ fn is_fenced(cause: &KafkaError) -> bool {
         _ => code,
     };
     code.is_some_and(|code| [Fenced, InvalidProducerEpoch, ProducerFenced].contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_time_out_that_checkpoints_may_exceed_is_refused() {
+        let new = |timeout: Option<&str>, interval: u64| {
+            let mut options = KafkaOptions::new("127.0.0.1:1", "job");
+            let given = timeout.map(|it| ("transaction.timeout.ms".to_owned(), it.to_owned()));
+            options.properties.extend(given);
+            Transaction::new(options, "job", Duration::from_secs(interval))
+        };
+        for (timeout, interval, least) in [
+            (None, 1, Ok(60_000)),
+            (None, 45, Ok(90_000)),
+            (Some("60000"), 1, Ok(60_000)),
+            (Some("90000"), 45, Ok(90_000)),
+            (Some("59999"), 1, Err("59999 is less than 60000")),
+            (Some(" 1000 "), 1, Err("1000 is less than 60000")),
+            (Some("89999"), 45, Err("89999 is less than 90000")),
+        ] {
+            match (new(timeout, interval), least) {
+                (Ok(made), Ok(least)) => assert_eq!(made.timeout.as_millis(), least),
+                (Err(error), Err(says)) => {
+                    assert_eq!(error.kind(), ErrorKind::Usage);
+                    let said = error.to_string();
+                    assert!(
+                        said.contains("`transaction.timeout.ms`") && said.contains(says),
+                        "{said}"
+                    );
+                }
+                (made, _) => panic!("{timeout:?}, {interval}: {made:?}"),
+            }
+        }
+    }
 }
