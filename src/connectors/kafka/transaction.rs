@@ -20,13 +20,13 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use tracing::{debug, info};
 
 use super::admin;
-use super::client::{Outgoing, Producer, Topic};
+use super::client::{Outgoing, Producer, Right, Topic};
 use super::context::Context;
 use super::membership::{self, Membership};
 use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally, fenced};
 use super::progress;
-use crate::connectors::{Commit, Waker};
+use crate::connectors::{Commit, Member, Waker};
 use crate::error::{Error, Result};
 use crate::observe::{crash_point, now};
 
@@ -168,6 +168,10 @@ impl Transaction {
         if outbox.is_fenced() || is_fenced(cause) {
             return fenced();
         }
+        if code(cause) == Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) {
+            let what = format!("transactional id `{}`", self.id);
+            return self.options.lacks_to(&what, Right::Write);
+        }
         let context = outbox.producer.base.client().context();
         let reason = context.refusal().or_else(|| context.complaint());
         let cause = match (cause, reason) {
@@ -249,8 +253,8 @@ impl Commit for Transaction {
         progress::read(&self.topic, &self.options)
     }
 
-    fn owner(&self) -> Result<Option<String>> {
-        membership::owner(&self.id, &self.options)
+    fn members(&self) -> Result<Vec<Member>> {
+        membership::members(&self.id, &self.options)
     }
 
     fn own(&self, who: &str) -> Result {
@@ -272,6 +276,9 @@ impl Commit for Transaction {
     }
 
     fn commit(&self, record: &[u8]) -> Result<bool> {
+        if let Some(member) = &self.inner().member {
+            member.check(&self.id, &self.options)?;
+        }
         let outbox = self.begin()?;
         let (tag, tally) = outbox.join(Waker::new(|| {}));
         crash_point("results written");
@@ -318,12 +325,14 @@ fn is_retriable(cause: &KafkaError) -> bool {
 
 fn is_fenced(cause: &KafkaError) -> bool {
     use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
-    let code = cause.rdkafka_error_code();
-    let code = match cause {
+    code(cause).is_some_and(|code| [Fenced, InvalidProducerEpoch, ProducerFenced].contains(&code))
+}
+
+fn code(cause: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match cause {
         KafkaError::Transaction(why) => Some(why.code()),
-        _ => code,
-    };
-    code.is_some_and(|code| [Fenced, InvalidProducerEpoch, ProducerFenced].contains(&code))
+        other => other.rdkafka_error_code(),
+    }
 }
 
 #[cfg(test)]
