@@ -15,8 +15,8 @@ pub(crate) trait Commit: Send + Sync {
     /// The record that was committed last.
     fn last(&self) -> Result<Option<Vec<u8>>>;
 
-    /// Who is alive and runs the job; `None`: nobody.
-    fn owner(&self) -> Result<Option<String>>;
+    /// Who runs the job, or did so a moment ago.
+    fn members(&self) -> Result<Vec<Member>>;
 
     /// From now on this process, `who`, runs the job.
     fn own(&self, who: &str) -> Result;
@@ -41,6 +41,15 @@ pub(crate) trait Commit: Send + Sync {
 
     /// The run is over.
     fn stop(&self);
+}
+
+/// Somebody who runs a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// What it says of itself.
+    pub(crate) name: String,
+    /// Where it is seen from the cluster.
+    pub(crate) host: String,
 }
 
 /// Behind which offsets the results in a topic end, by partition; `None`: nothing was written
@@ -135,7 +144,7 @@ impl Commit for Transactions {
         match *self {}
     }
 
-    fn owner(&self) -> Result<Option<String>> {
+    fn members(&self) -> Result<Vec<Member>> {
         match *self {}
     }
 

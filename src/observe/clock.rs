@@ -1,6 +1,6 @@
 //! The clock: the one place where the machine's is read. Nothing that it says reaches an operator.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::time::EventTime;
 
@@ -16,7 +16,7 @@ pub(crate) fn now() -> Instant {
 }
 
 /// How long ago `then` was.
-pub(crate) fn since(then: Instant) -> std::time::Duration {
+pub(crate) fn since(then: Instant) -> Duration {
     now().saturating_duration_since(then)
 }
 
@@ -28,6 +28,13 @@ pub(crate) fn time_of_day() -> EventTime {
     }
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     SystemTime::now().into()
+}
+
+/// How long this machine has been up: nobody can set it. `None`: the system does not tell.
+pub(crate) fn uptime() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let seconds = text.split(' ').next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// The number of this process.

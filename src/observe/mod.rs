@@ -25,7 +25,7 @@ pub(crate) use checkpoints::CheckpointBoard;
 pub use checkpoints::{Resumed, ResumedSource};
 #[cfg(test)]
 pub(crate) use clock::simulated;
-pub(crate) use clock::{now, process, since, time_of_day};
+pub(crate) use clock::{now, process, since, time_of_day, uptime};
 pub(crate) use crash::crash_point;
 pub(crate) use holding::{Held, Holding};
 pub(crate) use life::Life;

@@ -1,108 +1,229 @@
 //! Who may run a job: at most one process, and nobody is shut out by accident.
 //!
-//! Whoever holds the state directory's lock, or is in the job's group, is alive; a process that
-//! was stopped for longer than its session keeps the lock, but is in the group no more.
+//! Whoever is in the job's group is alive, wherever it runs and whichever directory it has; so is
+//! whoever holds this directory's lock, unless it was stopped for longer than its session. A member
+//! that has just died is in the group for some seconds more: what it said of itself ([`identity`])
+//! tells at once, on its own machine or in its own directory, that it is dead. [`decision`] has the
+//! rules.
 
-use std::path::Path;
+mod decision;
+mod identity;
+
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use self::decision::{Decision, Facts, Life, LockFact, decide};
+use self::identity::{Identity, Signature};
 use super::checkpoint_plan::CheckpointPlan;
-use super::settings::Instance;
+use super::checkpointer::Checkpointer;
+use super::progress_record::ProgressRecord;
+use crate::connectors::{Commit, Member};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::{now, time_of_day};
+use crate::observe::{now, since, uptime};
 use crate::state::disk::{self, Lock, RealDisk};
 use crate::state::durable;
 use crate::stream::Control;
-use crate::time::EventTime;
 
 /// Whoever has locked the directory for this long has joined the group, if it can.
 const JOINED: Duration = Duration::from_secs(15);
-/// How often a run that stands by looks whether the other one is gone.
+/// Whoever is in the group for longer than a session of 10 s is alive.
+const OUTLIVED: Duration = Duration::from_secs(12);
+/// Whoever lives is not missing in the group for so long: a broker that has forgotten its members
+/// tells them with their next heartbeat, which is due each 3 s.
+const MISSING: Duration = Duration::from_secs(5);
+/// How often it is looked whether the other one is gone.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Makes this process the owner of the state directory; `None`: without its lock, which a process
-/// holds that is shut out.
+/// That this run has the job, as long as it lives.
+#[derive(Debug)]
+pub(super) struct Owned {
+    me: Identity,
+    /// `None`: a process holds the directory's lock that was stopped, or is to be shut out.
+    _lock: Option<Lock>,
+}
+
+/// Makes this run the owner of the job, and what is needed for that.
 ///
 /// # Errors
 /// Another instance is alive.
-pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Option<Lock>> {
-    let about = |why: std::io::Error| {
-        Error::operating(format!("state directory `{}`", plan.dir.display())).because(why)
-    };
-    durable::make_folders(&RealDisk, &plan.dir).map_err(about)?;
-    let who = format!("process {} since {}", std::process::id(), time_of_day());
-    let began = now();
+pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Owned> {
+    durable::make_folders(&RealDisk, &plan.dir).map_err(|why| about(plan, why))?;
+    // At the same time: a start waits for both.
+    let (prepared, mut others) = thread::scope(|scope| {
+        let prepared = scope.spawn(|| plan.commit.as_ref().map_or(Ok(()), |it| it.prepare()));
+        let others = members(plan);
+        (prepared.join(), others)
+    });
+    prepared.unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "a start panicked")))?;
+    let mut watch = Watch::new();
     loop {
-        let locked = disk::lock(&plan.dir, &who).map_err(about)?;
-        if let Some(lock) = locked {
-            // The last one on this directory is dead; one elsewhere would have another directory.
-            join(plan, &who)?;
-            return Ok(Some(lock));
+        let members = others?;
+        let lock = disk::lock(&plan.dir).map_err(|why| about(plan, why))?;
+        let mark = disk::lock_mark(&plan.dir).map_err(|why| about(plan, why))?;
+        let me = watch.me.get_or_insert_with(|| Identity::new(mark)).clone();
+        let holder = disk::lock_holder(&plan.dir).ok().flatten();
+        let facts = watch.facts(plan, lock.is_some(), holder.as_deref(), &members);
+        match decide(&facts) {
+            Decision::Own => return take(plan, me, lock),
+            Decision::OwnUnlocked => return take(plan, me, None),
+            Decision::Refuse => {
+                let holder = holder.filter(|_| lock.is_none());
+                return Err(owned(plan, holder.as_deref(), &members, &me));
+            }
+            Decision::Wait => {}
         }
-        let takes = plan.instance == Instance::TakesOver && plan.commit.is_some();
-        if takes || is_stopped(plan)? {
-            join(plan, &who)?;
-            return Ok(None);
-        }
-        let waits = plan.instance == Instance::StandsBy;
-        if !waits && (owner(plan)?.is_some() || plan.commit.is_none() || is_old(&plan.dir)) {
-            return Err(owned(plan)?);
-        }
+        drop(lock); // it still says who was the last to run, and others may look, too
         if control.is_stopping() {
             let why = "stopped while it waited for another instance to end";
             return Err(Error::new(ErrorKind::Interrupted(control.signal()), why));
         }
-        // It is not in the group yet, or not any more: that is known in a moment.
-        thread::sleep(LOOK.min(JOINED.saturating_sub(began.elapsed()).max(LOOK)));
+        thread::sleep(LOOK);
+        others = self::members(plan);
     }
 }
 
-fn join(plan: &CheckpointPlan, who: &str) -> Result {
-    match &plan.commit {
-        Some(commit) => commit.own(who),
-        None => Ok(()),
+fn about(plan: &CheckpointPlan, why: std::io::Error) -> Error {
+    Error::operating(format!("state directory `{}`", plan.dir.display())).because(why)
+}
+
+fn members(plan: &CheckpointPlan) -> Result<Vec<Member>> {
+    plan.commit
+        .as_ref()
+        .map_or(Ok(Vec::new()), |it| it.members())
+}
+
+fn take(plan: &CheckpointPlan, me: Identity, mut lock: Option<Lock>) -> Result<Owned> {
+    if let Some(lock) = &mut lock {
+        let signature = Signature::new(me.clone(), uptime());
+        let signed = lock.sign(&signature.to_string());
+        signed.map_err(|why| about(plan, why))?;
+    }
+    if let Some(commit) = &plan.commit {
+        commit.own(&me.to_string())?;
+    }
+    Ok(Owned { me, _lock: lock })
+}
+
+/// What was seen so far of the others.
+struct Watch {
+    me: Option<Identity>,
+    began: Instant,
+    /// Who holds the lock, and since when it was seen to.
+    held: Option<(Option<String>, Instant)>,
+    /// Since when nobody was seen in the group who lives.
+    missing: Option<Instant>,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self {
+            me: None,
+            began: now(),
+            held: None,
+            missing: None,
+        }
+    }
+
+    fn facts(
+        &mut self,
+        plan: &CheckpointPlan,
+        free: bool,
+        holder: Option<&str>,
+        members: &[Member],
+    ) -> Facts {
+        let me = self.me.as_ref();
+        let signature = holder.and_then(Signature::parse);
+        let lives = members.iter().map(|member| {
+            let member = Identity::parse(&member.name);
+            let signed = signature.as_ref().map(|signature| &signature.who);
+            me.map_or(Life::Unknown, |me| me.life(member.as_ref(), signed, free))
+        });
+        let life = lives.max().unwrap_or(Life::Dead);
+        let lock = if free {
+            (self.held, self.missing) = (None, None);
+            LockFact::Free
+        } else {
+            let seen = self.held.take().filter(|(who, _)| who.as_deref() == holder);
+            let (_, seen) = self
+                .held
+                .insert(seen.unwrap_or((holder.map(str::to_owned), now())));
+            let seen = since(*seen);
+            if life != Life::Dead {
+                self.missing = None;
+            }
+            let missing =
+                (life == Life::Dead).then(|| since(*self.missing.get_or_insert_with(now)));
+            let told = signature.zip(me).and_then(|(it, me)| it.age(me, uptime()));
+            let old = told.unwrap_or_default().max(seen) > JOINED;
+            let stopped = old && missing.is_some_and(|missing| missing > MISSING);
+            LockFact::Held { stopped }
+        };
+        Facts {
+            lock,
+            life,
+            outlived: since(self.began) > OUTLIVED,
+            grouped: plan.commit.is_some(),
+            instance: plan.instance,
+        }
     }
 }
 
-fn owner(plan: &CheckpointPlan) -> Result<Option<String>> {
-    match &plan.commit {
-        Some(commit) => commit.owner(),
-        None => Ok(None),
-    }
-}
-
-/// Whether the process that holds the lock is in the group no more, though it had the time to join.
-fn is_stopped(plan: &CheckpointPlan) -> Result<bool> {
-    Ok(plan.commit.is_some() && is_old(&plan.dir) && owner(plan)?.is_none())
-}
-
-/// Whether the directory was locked long ago.
-fn is_old(dir: &Path) -> bool {
-    let since = holder(dir).and_then(|who| Some(who.split_once(" since ")?.1.to_owned()));
-    let since = since.and_then(|since| crate::time::rfc3339::parse(&since));
-    let Some(since) = since.map(EventTime::from_millis) else {
-        return false;
+/// That another one has the job, and what may be done.
+fn owned(plan: &CheckpointPlan, holder: Option<&str>, members: &[Member], me: &Identity) -> Error {
+    let (job, dir) = (&plan.job, plan.dir.display());
+    let lives = |member: &&Member| {
+        let member = Identity::parse(&member.name);
+        me.life(member.as_ref(), None, false) != Life::Dead
     };
-    let age = time_of_day().millis().saturating_sub(since.millis());
-    u128::from(age.unsigned_abs()) > JOINED.as_millis()
-}
-
-fn holder(dir: &Path) -> Option<String> {
-    disk::lock_holder(dir).ok().flatten()
-}
-
-fn owned(plan: &CheckpointPlan) -> Result<Error> {
-    let holder = holder(&plan.dir).unwrap_or_else(|| "another process".to_owned());
-    let member = owner(plan)?.map_or_else(String::new, |member| format!(" ({member})"));
-    let dir = plan.dir.display();
+    let member = members.iter().find(lives).map(|member| {
+        let (who, host) = (identity::person(&member.name), &member.host);
+        format!("{who} at {host}")
+    });
     let hint = match plan.commit {
         Some(_) => "; --take-over ends that instance, --standby waits for its end",
         None => "; --standby waits for its end",
     };
-    let what = format!(
-        "job `{}` runs already: state directory `{dir}` is in use by {holder}{member}{hint}",
-        plan.job
-    );
-    Ok(Error::new(ErrorKind::Owned, what))
+    let what = match (holder, member) {
+        (None, Some(member)) => {
+            format!("job `{job}` runs already, with another state directory than `{dir}`: {member}")
+        }
+        (holder, member) => {
+            let holder = holder.map_or("another process", identity::person);
+            let member = member.map_or_else(String::new, |member| format!(" ({member})"));
+            format!(
+                "job `{job}` runs already: state directory `{dir}` is in use by {holder}{member}"
+            )
+        }
+    };
+    Error::new(ErrorKind::Owned, what + hint)
+}
+
+impl Owned {
+    /// Whether an instance with another directory has shut out this run, which `checkpointer` has
+    /// ended: its progress is there, or it is. One with the same directory is known by its
+    /// generation.
+    pub(super) fn is_taken_over(&self, checkpointer: &Checkpointer) -> bool {
+        let Some(commit) = &checkpointer.commit else {
+            return false;
+        };
+        let foreign = |member: &Member| {
+            let member = Identity::parse(&member.name);
+            member.is_some_and(|member| {
+                !member.is_of(&self.me) && self.me.life(Some(&member), None, false) != Life::Dead
+            })
+        };
+        has_other_progress(&**commit, checkpointer)
+            || commit.members().is_ok_and(|all| all.iter().any(foreign))
+    }
+}
+
+fn has_other_progress(commit: &dyn Commit, checkpointer: &Checkpointer) -> bool {
+    let Ok(Some(record)) = commit.last() else {
+        return false;
+    };
+    let Ok(record) = ProgressRecord::read(&record, &commit.describe()) else {
+        return false;
+    };
+    record.lineage != checkpointer.manifest.lineage
+        || record.generation > checkpointer.store.generation()
 }

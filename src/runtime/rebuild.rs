@@ -11,14 +11,13 @@ use std::sync::Arc;
 use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
-use super::ownership;
 use super::progress_record::{ProgressRecord, SourceRecord};
 use super::recovery::{Checkpointing, Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::checkpoints::Continued;
-use crate::state::disk::{Disk, Lock, RealDisk};
+use crate::state::disk::{Disk, RealDisk};
 use crate::state::manifest::{FORMAT, Manifest};
 use crate::state::store::Store;
 use crate::time::EventTime;
@@ -37,16 +36,14 @@ impl Rebuild {
     }
 }
 
-/// Makes the state of `plan` again by running `again`, and commits it.
+/// Makes the state of `plan` again by running `again`, and commits it. This run has the job.
 ///
 /// # Errors
 /// Nothing was ever committed; the log does not have any more what was read; it was interrupted.
 pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
-    let (own, commit) = asked(plan)?;
-    commit.prepare()?;
-    let lock = ownership::own(own, &run.control)?;
+    let (_, commit) = asked(plan)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let reading = begin(plan, again.plan, &disk, lock)?;
+    let reading = begin(plan, again.plan, &disk)?;
     let seen = Run {
         control: Arc::clone(&run.control),
         ..again.run
@@ -73,7 +70,10 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
 }
 
 /// What `plan` says of checkpoints, and where they are committed.
-fn asked(plan: &Plan) -> Result<(&CheckpointPlan, &Arc<dyn Commit>)> {
+///
+/// # Errors
+/// They are not, or not in Kafka.
+pub(super) fn asked(plan: &Plan) -> Result<(&CheckpointPlan, &Arc<dyn Commit>)> {
     let refuse = |what: &str| Error::usage(format!("--rebuild: {what}"));
     let own = plan.checkpoint.as_ref();
     let own = own.ok_or_else(|| refuse("needs --state-dir DIR, where the state will be"))?;
@@ -94,12 +94,7 @@ pub(super) struct Reading {
 ///
 /// # Errors
 /// As [`rebuild`].
-pub(super) fn begin(
-    plan: &Plan,
-    mut again: Plan,
-    disk: &Arc<dyn Disk>,
-    lock: Option<Lock>,
-) -> Result<Reading> {
+pub(super) fn begin(plan: &Plan, mut again: Plan, disk: &Arc<dyn Disk>) -> Result<Reading> {
     let (own, commit) = asked(plan)?;
     let generation = committed(&**commit)?.generation;
     let mut store = Store::begin(disk, &own.dir, generation, plan.workers)?;
@@ -118,7 +113,6 @@ pub(super) fn begin(
     resume(&mut again, &record, &mut continued)?;
     let found = Recovered {
         plan: again.checkpoint.clone().expect("it has a state directory"),
-        lock,
         store,
         manifest: Some(beginning(own, &record)),
         written: record.written.clone(),

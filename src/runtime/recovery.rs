@@ -1,7 +1,7 @@
 //! What a run continues with, or why it must not start.
 //!
 //! ```text
-//! STEP 1  lock     the state directory: a second process there ends before it does any harm
+//! STEP 1  own      the job: a second process ends before it does any harm (`ownership.rs`)
 //! STEP 2  look     what was committed last, and whether it and the directory are of one lineage
 //! STEP 3  fence    a generation of its own; every other instance is shut out; then look again, for
 //!                  one may have committed
@@ -20,14 +20,13 @@ use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::{Checkpointer, Parts, State};
 use super::lineage::{check, check_job, committed, look};
-use super::ownership;
 use super::results::Results;
 use super::worker::{Run, panicked};
 use crate::connectors::{Commit, PartitionCut, Source, SourceCut, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, process, time_of_day};
 use crate::state::checkpoints::Continued;
-use crate::state::disk::{Disk, Lock, RealDisk};
+use crate::state::disk::{Disk, RealDisk};
 use crate::state::manifest::{FORMAT, Manifest, PartitionState, SourceState};
 use crate::state::store::{self, Store, savepoint};
 use crate::state::{Checkpoints, Note};
@@ -35,7 +34,6 @@ use crate::state::{Checkpoints, Note};
 /// What was found, before anything is prepared.
 pub(super) struct Recovered {
     pub(super) plan: CheckpointPlan,
-    pub(super) lock: Option<Lock>,
     /// A generation of its own.
     pub(super) store: Store,
     /// `None`: the job starts with nothing.
@@ -54,40 +52,24 @@ pub(super) struct Checkpointing {
     pub(super) checkpoints: Arc<Checkpoints>,
     thread: JoinHandle<Checkpointer>,
     commit: Option<Arc<dyn Commit>>,
-    _lock: Option<Lock>,
 }
 
-/// Steps 1 to 4, and tells the sources where to go on.
+/// Steps 2 to 4, and tells the sources where to go on. This run has the job.
 ///
 /// # Errors
-/// Another instance runs the job, or state and log do not fit together.
-pub(super) fn recover(plan: &Plan, run: &Run) -> Result<Option<Recovered>> {
+/// State and log do not fit together.
+pub(super) fn recover(plan: &Plan) -> Result<Option<Recovered>> {
     let Some(own) = &plan.checkpoint else {
         return Ok(None);
     };
-    if let Some(commit) = &own.commit {
-        commit.prepare()?;
-    }
-    let lock = ownership::own(own, &run.control)?;
-    find(
-        plan,
-        own.clone(),
-        &(Arc::new(RealDisk) as Arc<dyn Disk>),
-        lock,
-    )
-    .map(Some)
+    find(plan, own.clone(), &(Arc::new(RealDisk) as Arc<dyn Disk>)).map(Some)
 }
 
-/// Steps 2 to 4, when this process holds `lock`, or whoever holds it is shut out.
+/// As [`recover`], on any disk.
 ///
 /// # Errors
 /// As [`recover`].
-pub(super) fn find(
-    plan: &Plan,
-    own: CheckpointPlan,
-    disk: &Arc<dyn Disk>,
-    lock: Option<Lock>,
-) -> Result<Recovered> {
+pub(super) fn find(plan: &Plan, own: CheckpointPlan, disk: &Arc<dyn Disk>) -> Result<Recovered> {
     let generation = match &own.commit {
         Some(commit) => look(&**disk, &own, &**commit)?,
         None => 0,
@@ -130,7 +112,6 @@ pub(super) fn find(
     crash_point("state loaded");
     Ok(Recovered {
         plan: own,
-        lock,
         store,
         manifest,
         written,
@@ -204,11 +185,7 @@ impl Recovered {
     ///
     /// # Errors
     /// The checkpoint cannot be made.
-    pub(super) fn checkpointer(
-        self,
-        plan: &Plan,
-        run: &Run,
-    ) -> Result<(Checkpointer, Option<Lock>)> {
+    pub(super) fn checkpointer(self, plan: &Plan, run: &Run) -> Result<Checkpointer> {
         let (tell, notes) = mpsc::channel::<Note>();
         let results = Results::of(&plan.sink_names, &plan.sinks);
         let holds = self.plan.commit.is_some() || !results.is_empty();
@@ -257,7 +234,7 @@ impl Recovered {
             settled.map_err(|error| checkpointer.why(error))?;
             checkpointer.manifest.operators = self.plan.operators;
         }
-        Ok((checkpointer, self.lock))
+        Ok(checkpointer)
     }
 }
 
@@ -313,11 +290,11 @@ fn sources_now(plan: &Plan, before: &[SourceState]) -> Result<Vec<SourceState>> 
 }
 
 impl Checkpointing {
-    /// Makes checkpoints from now on, and keeps the lock.
+    /// Makes checkpoints from now on.
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub(super) fn begin((checkpointer, lock): (Checkpointer, Option<Lock>)) -> Result<Self> {
+    pub(super) fn begin(checkpointer: Checkpointer) -> Result<Self> {
         let checkpoints = Arc::clone(&checkpointer.checkpoints);
         let commit = checkpointer.commit.clone();
         let thread = thread::Builder::new()
@@ -328,7 +305,6 @@ impl Checkpointing {
             checkpoints,
             thread: thread.map_err(failed)?,
             commit,
-            _lock: lock,
         })
     }
 

@@ -15,7 +15,9 @@ use timely::worker::Worker;
 use tracing::info;
 
 use super::build::{Built, Common, build};
-use super::rebuild::rebuild;
+use super::checkpointer::Checkpointer;
+use super::ownership::{self, Owned};
+use super::rebuild::{asked, rebuild};
 use super::recovery::{self, Checkpointing, Recovered};
 use super::{Plan, create};
 use crate::connectors::{Pace, Plugs, check_dead_share};
@@ -67,13 +69,11 @@ impl Run {
 /// The first operating error of any worker; a panic, with the operator's name; an interrupted
 /// bounded run.
 pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
+    let owned = own(&plan, run)?;
     if let Some(again) = plan.rebuild.take() {
         rebuild(&plan, *again, run)?;
     }
-    for made in create(&plan)? {
-        info!("{made}");
-    }
-    let recovered = recovery::recover(&plan, run)?;
+    let recovered = recovery::recover(&plan)?;
     at_once(&plan.sources, |source| source.prepare())?;
     if let Some(dir) = &plan.output_dir {
         let about = || format!("folder `{}` cannot be made", dir.display());
@@ -93,13 +93,13 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
     let ended = checkpointing
         .map(|all| all.end(run.control.is_faulty()))
         .transpose();
-    // Kafka says the same of a transaction that it gave up because it took too long.
-    let alone = matches!(&ended, Ok(Some(own)) if own.store.check_newest().is_ok());
+    let fault = run.control.take_fault();
+    let last = ended.as_ref().ok().and_then(Option::as_ref);
+    let alone = is_alone(fault.as_ref(), owned.as_ref(), last);
     let ended = ended.map(|_| ());
     let outcome = outcome
         .and(ended)
         .and_then(|()| check_dead_share(limit, &Summary::of(&run.metrics), &run.board));
-    let fault = run.control.take_fault();
     let stopped = run.control.is_stopping() && bounded;
     let complete = outcome.is_ok() && fault.is_none() && !stopped;
     for sink in &sinks {
@@ -109,7 +109,7 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
         }
     }
     match fault {
-        Some(fault) if !stopped && alone && fault.kind() == ErrorKind::Owned => {
+        Some(fault) if !stopped && alone => {
             let what = "Kafka gave up a transaction that took longer than transaction.timeout.ms, \
                         or another instance has taken over; a restart goes on";
             Err(Error::operating(what).because(fault))
@@ -124,6 +124,28 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
         }
         _ => outcome.map(|()| Summary::of(&run.metrics)),
     }
+}
+
+/// Has this run own the job, until what is returned is dropped; `None`: it keeps no state.
+fn own(plan: &Plan, run: &Run) -> Result<Option<Owned>> {
+    if plan.rebuild.is_some() {
+        asked(plan)?;
+    }
+    for made in create(plan)? {
+        info!("{made}");
+    }
+    let own = |own| ownership::own(own, &run.control);
+    plan.checkpoint.as_ref().map(own).transpose()
+}
+
+/// Whether Kafka has shut out this run, and nobody has taken its job: it says the same of a
+/// transaction that it gave up because it took too long.
+fn is_alone(fault: Option<&Error>, owned: Option<&Owned>, last: Option<&Checkpointer>) -> bool {
+    let shut_out = fault.is_some_and(|fault| fault.kind() == ErrorKind::Owned);
+    let (true, Some(owned), Some(last)) = (shut_out, owned, last) else {
+        return false;
+    };
+    last.store.check_newest().is_ok() && !owned.is_taken_over(last)
 }
 
 /// Neither the sinks nor the control are kept alive by it.

@@ -6,8 +6,10 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
+use std::time::UNIX_EPOCH;
 
 /// The name of the file that [`lock`] locks.
 pub(crate) const LOCK: &str = "lock";
@@ -185,42 +187,63 @@ impl DiskFile for File {
 #[must_use = "the lock is given back when it is dropped"]
 pub(crate) struct Lock {
     /// Open, and so locked: the system gives the lock back when the process ends, however it ends.
-    _file: File,
+    file: File,
 }
 
-/// Locks `folder`, and writes into its file [`LOCK`] who holds it: one line, for the loser to read.
-/// `None` if it is locked already, by another process or by this one.
+impl Lock {
+    /// Writes into the file who holds it now, for others to read. Until here it says who held it
+    /// last.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn sign(&mut self, who: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all(format!("{who}\n").as_bytes())
+    }
+}
+
+/// Locks `folder`. `None` if it is locked already, by another process or by this one.
 ///
 /// The file stays when the lock is given back: a process that waits to lock a file that is gone
 /// would share the folder with one that locks a new file.
 ///
 /// # Errors
 /// What the system says, which includes a file system that knows no locks.
-pub(crate) fn lock(folder: &Path, who: &str) -> io::Result<Option<Lock>> {
-    let mut file = OpenOptions::new()
+pub(crate) fn lock(folder: &Path) -> io::Result<Option<Lock>> {
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .open(folder.join(LOCK))?;
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(cause)) => return Err(cause),
-        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(cause)) => Err(cause),
+        Ok(()) => Ok(Some(Lock { file })),
     }
-    // What the last holder wrote goes only now: until here it may have been alive.
-    file.set_len(0)?;
-    file.write_all(format!("{who}\n").as_bytes())?;
-    Ok(Some(Lock { _file: file }))
 }
 
-/// Who holds the lock of `folder`, or was the last to hold it; `None` if nobody did, or while the
-/// holder is still writing its name.
+/// What the holder of `folder`'s lock wrote, or the last one that held it; `None` if nobody did, or
+/// while the holder is still writing.
 pub(crate) fn lock_holder(folder: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(folder.join(LOCK)) {
         Ok(text) => Ok(text.strip_suffix('\n').map(str::to_owned)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause),
     }
+}
+
+/// What tells `folder`, which was locked once, from any copy of it: a copied file is another file,
+/// and was born later.
+///
+/// # Errors
+/// The file of the lock is not there.
+pub(crate) fn lock_mark(folder: &Path) -> io::Result<String> {
+    let found = fs::metadata(folder.join(LOCK))?;
+    let born = found.created().ok();
+    let born = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+    // Where births are not noted, the device tells at least another file system.
+    let other = born.map_or_else(|| found.dev().into(), |born| born.as_nanos());
+    Ok(format!("{:x}-{other:x}", found.ino()))
 }
 
 #[cfg(test)]
@@ -266,16 +289,37 @@ mod tests {
     fn a_folder_has_one_owner() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        assert_eq!(lock_holder(folder).unwrap(), None);
-        let first = lock(folder, "process 11, started at 1700000000000").unwrap();
-        assert!(first.is_some());
-        assert!(lock(folder, "process 7").unwrap().is_none());
-        let holder = || lock_holder(folder).unwrap().unwrap();
-        assert_eq!(holder(), "process 11, started at 1700000000000");
+        let holder = || lock_holder(folder).unwrap();
+        assert_eq!(holder(), None);
+        let mut first = lock(folder).unwrap().unwrap();
+        assert_eq!(holder(), None, "it has said nothing yet");
+        first.sign("process 11, started at 1700000000000").unwrap();
+        assert!(lock(folder).unwrap().is_none());
+        let said = Some("process 11, started at 1700000000000".to_owned());
+        assert_eq!(holder(), said);
         drop(first);
+        // It stands there until the next one has something to say.
+        let mut second = lock(folder).unwrap().unwrap();
+        assert_eq!(holder(), said);
         // A shorter text leaves nothing of the longer one.
-        let second = lock(folder, "process 7").unwrap();
-        assert!(second.is_some());
-        assert_eq!(holder(), "process 7");
+        second.sign("process 7").unwrap();
+        assert_eq!(holder().unwrap(), "process 7");
+    }
+
+    #[test]
+    fn a_copied_folder_is_another_and_a_moved_one_the_same() {
+        let parent = tempfile::tempdir().unwrap();
+        let [first, copy, moved] = ["first", "copy", "moved"].map(|name| parent.path().join(name));
+        fs::create_dir(&first).unwrap();
+        lock(&first).unwrap().unwrap().sign("somebody").unwrap();
+        let mark = lock_mark(&first).unwrap();
+        drop(lock(&first).unwrap().unwrap());
+        assert_eq!(lock_mark(&first).unwrap(), mark, "locked again");
+        fs::create_dir(&copy).unwrap();
+        fs::copy(first.join(LOCK), copy.join(LOCK)).unwrap();
+        assert_ne!(lock_mark(&copy).unwrap(), mark);
+        fs::rename(&first, &moved).unwrap();
+        assert_eq!(lock_mark(&moved).unwrap(), mark);
+        assert!(lock_mark(&first).is_err());
     }
 }

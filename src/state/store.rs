@@ -86,6 +86,11 @@ impl Store {
         })
     }
 
+    /// The generation of this process.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Whether older generations stay: as long as what was committed may be one of them.
     pub(crate) fn keep_older(&mut self, keeps: bool) {
         self.keeps_older = keeps;

@@ -137,6 +137,21 @@ impl Topics {
         found.map_or(0, |topic| topic.partitions().len())
     }
 
+    /// Waits until a group has so many members.
+    pub(crate) fn wait_for_group(&self, name: &str, members: usize) {
+        let deadline = now() + DEADLINE;
+        loop {
+            let found = self.admin.inner().fetch_group_list(Some(name), DEADLINE);
+            let found = found.unwrap();
+            let group = found.groups().iter().find(|group| group.name() == name);
+            if group.map_or(0, |group| group.members().len()) == members {
+                return;
+            }
+            assert!(now() < deadline, "{name} has not {members} members");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Writes stamps, keys and values to one partition.
     pub(crate) fn fill<'a>(
         &self,

@@ -88,6 +88,12 @@ impl Probe {
         facts.ok().and_then(|facts| facts.id).unwrap_or_default()
     }
 
+    /// Why the cluster does not let this client in, if it does not.
+    pub(super) fn refusal(&self) -> Option<String> {
+        listen(&self.client);
+        self.client.context().refusal()
+    }
+
     /// The client itself.
     pub(super) fn client(&self) -> &Client<Context> {
         self.client.client()

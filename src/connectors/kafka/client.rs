@@ -13,6 +13,7 @@
     reason = "consuming in batches and producing with headers exist in the C interface only"
 )]
 
+mod groups;
 mod producer;
 mod rights;
 
@@ -29,6 +30,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
+pub(super) use self::groups::describe_group;
 pub(super) use self::producer::{Delivery, Outgoing, Producer, Topic};
 pub(super) use self::rights::{Right, describe_topic};
 use super::aside::Aside;

@@ -1,19 +1,23 @@
-//! Who runs a job: whoever is the member of the group that has the job's name.
+//! Who runs a job: whoever is a member of the group that has the job's name.
 //!
 //! A process that was stopped keeps its locks, but its membership ends when its session does. The
 //! group reads nothing; that somebody is in it says that somebody is alive.
 
+use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use tracing::debug;
 
-use super::admin::{Probe, reason};
+use super::admin::{Probe, describe, reason};
+use super::client::{Right, describe_group};
 use super::context::Context;
 use super::options::KafkaOptions;
+use crate::connectors::Member;
 use crate::error::{Error, Result};
 
 /// How long a member that does not answer is one.
@@ -21,27 +25,37 @@ const SESSION: Duration = Duration::from_secs(10);
 /// How often the client is asked what it has to say; it keeps its session by itself.
 const LISTEN: Duration = Duration::from_millis(200);
 
-/// Who is in group `group`; `None`: nobody.
+/// Who is in group `group`.
 ///
 /// # Errors
-/// The cluster does not tell.
-pub(super) fn owner(group: &str, options: &Arc<KafkaOptions>) -> Result<Option<String>> {
+/// The cluster does not tell, or does not let this client be one of them: whoever comes next would
+/// take it for dead.
+pub(super) fn members(group: &str, options: &Arc<KafkaOptions>) -> Result<Vec<Member>> {
     let probe = Probe::new(options)?;
-    let found = probe
-        .client()
-        .fetch_group_list(Some(group), options.patience());
-    let found = found.map_err(|cause| {
-        Error::operating(format!("group `{group}` is not told")).because(reason(&cause))
+    let name = CString::new(group)
+        .map_err(|_| Error::usage(format!("--job-id: `{group}` is no name of a group")))?;
+    let found = describe_group(probe.client(), &name, options.patience());
+    let found = found.map_err(|code| {
+        let refusal = probe.refusal();
+        let why = refusal.unwrap_or_else(|| describe(code));
+        Error::operating(format!("group `{group}` is not told")).because(why)
     })?;
-    let group = found.groups().iter().find(|found| found.name() == group);
-    let member = group.and_then(|group| group.members().first());
-    Ok(member.map(|member| format!("{} at {}", member.client_id(), member.client_host())))
+    if found.may_join == Some(false) {
+        return Err(lacks(group, options));
+    }
+    Ok(found.members)
+}
+
+fn lacks(group: &str, options: &KafkaOptions) -> Error {
+    options.lacks_to(&format!("group `{group}`"), Right::Read)
 }
 
 /// Being a member, as long as it lives.
 #[derive(Debug)]
 pub(super) struct Membership {
     over: Arc<AtomicBool>,
+    /// The cluster does not let it in.
+    refused: Arc<AtomicBool>,
 }
 
 impl Membership {
@@ -70,11 +84,16 @@ impl Membership {
             .subscribe(&[topic])
             .map_err(|cause| failed(reason(&cause)))?;
         let over = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&over);
+        let refused = Arc::new(AtomicBool::new(false));
+        let (ended, told) = (Arc::clone(&over), Arc::clone(&refused));
         let listen = move || {
             while !ended.load(SeqCst) {
-                // What it reads is of no interest, and its complaints are in the log.
-                let _ = consumer.poll(LISTEN);
+                // What it reads is of no interest, and its other complaints are in the log.
+                let said = consumer.poll(LISTEN).and_then(Result::err);
+                let code = said.and_then(|said| said.rdkafka_error_code());
+                if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+                    told.store(true, SeqCst);
+                }
             }
             consumer.unsubscribe();
             debug!(target: "kafka", "left the group");
@@ -83,7 +102,18 @@ impl Membership {
             .name("kafka-member".to_owned())
             .spawn(listen);
         thread.map_err(|cause| failed(cause.to_string()))?;
-        Ok(Self { over })
+        Ok(Self { over, refused })
+    }
+
+    /// Whether it may be a member, as far as was heard: not every cluster tells before.
+    ///
+    /// # Errors
+    /// The right that is missing.
+    pub(super) fn check(&self, group: &str, options: &KafkaOptions) -> Result {
+        if self.refused.load(SeqCst) {
+            return Err(lacks(group, options));
+        }
+        Ok(())
     }
 }
 

@@ -90,10 +90,13 @@ impl KafkaOptions {
 
     /// That this client lacks `right` to `topic`.
     pub(super) fn lacks(&self, topic: &str, right: Right) -> Error {
+        self.lacks_to(&format!("topic `{topic}`"), right)
+    }
+
+    /// That this client lacks `right` to `what`.
+    pub(super) fn lacks_to(&self, what: &str, right: Right) -> Error {
         let who = self.principal();
-        Error::operating(format!(
-            "topic `{topic}`: right {right:?} is missing for {who}"
-        ))
+        Error::operating(format!("{what}: right {right:?} is missing for {who}"))
     }
 
     /// That `topic` is not there, and how to make it.

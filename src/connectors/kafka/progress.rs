@@ -1,5 +1,6 @@
 //! The topic of a job's progress: one partition, compacted, one key.
 
+use std::ffi::CString;
 use std::sync::Arc;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -11,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::admin::{Probe, block_on, describe, reason};
 use super::aside::{Aside, aside};
 use super::checks::NotFound;
-use super::client::Right;
+use super::client::{Right, describe_topic};
 use super::context::Context;
 use super::options::KafkaOptions;
 use crate::error::{Error, Result};
@@ -69,10 +70,22 @@ pub(super) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
     Err(about("it has no end in sight".to_owned()))
 }
 
+/// Whether this client may read and write the topic, where the cluster tells.
+fn check_rights(topic: &str, probe: &Probe) -> Result {
+    let name = CString::new(topic).unwrap_or_default();
+    let facts = describe_topic(probe.client(), &name, probe.options.patience());
+    for right in [Right::Read, Right::Write] {
+        if facts.as_ref().ok().and_then(|facts| facts.has(right)) == Some(false) {
+            return Err(probe.options.lacks(topic, right));
+        }
+    }
+    Ok(())
+}
+
 /// Creates the topic, if it is not there.
 ///
 /// # Errors
-/// It cannot be created, or has several partitions.
+/// It cannot be created, or has several partitions, or a right to it is missing.
 pub(super) fn create(topic: &str, options: &Arc<KafkaOptions>) -> Result {
     let probe = Probe::new(options)?;
     let found = probe.find(topic).map_err(|why| match why {
@@ -80,7 +93,7 @@ pub(super) fn create(topic: &str, options: &Arc<KafkaOptions>) -> Result {
         NotFound::Error(error) => error,
     })?;
     match found {
-        Some(1) => return Ok(()),
+        Some(1) => return check_rights(topic, &probe),
         Some(count) => {
             let why = format!("topic `{topic}` has {count} partitions; progress needs just one");
             return Err(Error::usage(why));

@@ -20,13 +20,13 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use tracing::{debug, info};
 
 use super::admin;
-use super::client::{Outgoing, Producer, Topic};
+use super::client::{Outgoing, Producer, Right, Topic};
 use super::context::Context;
 use super::membership::{self, Membership};
 use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally, fenced};
 use super::progress;
-use crate::connectors::{Commit, TopicEnds, Waker};
+use crate::connectors::{Commit, Member, TopicEnds, Waker};
 use crate::error::{Error, Result};
 use crate::observe::{crash_point, now};
 
@@ -68,19 +68,34 @@ impl std::fmt::Debug for Transaction {
 
 impl Transaction {
     /// The transactions of job `id`, committed every `interval`.
-    pub(crate) fn new(options: KafkaOptions, id: &str, interval: Duration) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// They would be given up while they are still written.
+    pub(crate) fn new(options: KafkaOptions, id: &str, interval: Duration) -> Result<Self> {
+        let least = TIMEOUT_MIN.max(interval.saturating_mul(2));
+        let given = options.property(&["transaction.timeout.ms"]);
+        // What is no number is refused by librdkafka.
+        if let Some(given) = given.and_then(|given| given.trim().parse().ok())
+            && Duration::from_millis(given) < least
+        {
+            let least = least.as_millis();
+            return Err(Error::usage(format!(
+                "property `transaction.timeout.ms`: {given} is less than {least}, which is a \
+                 minute or twice --checkpoint-interval: leave it out, or give at least that"
+            )));
+        }
+        Ok(Self {
             options: Arc::new(options),
             id: id.to_owned(),
             topic: format!("{id}.progress"),
-            timeout: TIMEOUT_MIN.max(2 * interval),
+            timeout: least,
             inner: Mutex::new(Inner {
                 outbox: None,
                 open: false,
                 member: None,
             }),
             over: AtomicBool::new(false),
-        }
+        })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -152,6 +167,10 @@ impl Transaction {
     fn failed(&self, what: &str, outbox: &Outbox, cause: &KafkaError) -> Error {
         if outbox.is_fenced() || is_fenced(cause) {
             return fenced();
+        }
+        if code(cause) == Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) {
+            let what = format!("transactional id `{}`", self.id);
+            return self.options.lacks_to(&what, Right::Write);
         }
         let context = outbox.producer.base.client().context();
         let reason = context.refusal().or_else(|| context.complaint());
@@ -234,8 +253,8 @@ impl Commit for Transaction {
         progress::read(&self.topic, &self.options)
     }
 
-    fn owner(&self) -> Result<Option<String>> {
-        membership::owner(&self.id, &self.options)
+    fn members(&self) -> Result<Vec<Member>> {
+        membership::members(&self.id, &self.options)
     }
 
     fn own(&self, who: &str) -> Result {
@@ -267,6 +286,9 @@ impl Commit for Transaction {
     }
 
     fn commit(&self, record: &[u8]) -> Result<bool> {
+        if let Some(member) = &self.inner().member {
+            member.check(&self.id, &self.options)?;
+        }
         let outbox = self.begin()?;
         let (tag, tally) = outbox.join(Waker::new(|| {}));
         crash_point("results written");
@@ -312,10 +334,50 @@ fn is_retriable(cause: &KafkaError) -> bool {
 
 fn is_fenced(cause: &KafkaError) -> bool {
     use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
-    let code = cause.rdkafka_error_code();
-    let code = match cause {
+    code(cause).is_some_and(|code| [Fenced, InvalidProducerEpoch, ProducerFenced].contains(&code))
+}
+
+fn code(cause: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match cause {
         KafkaError::Transaction(why) => Some(why.code()),
-        _ => code,
-    };
-    code.is_some_and(|code| [Fenced, InvalidProducerEpoch, ProducerFenced].contains(&code))
+        other => other.rdkafka_error_code(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_time_out_that_checkpoints_may_exceed_is_refused() {
+        let new = |timeout: Option<&str>, interval: u64| {
+            let mut options = KafkaOptions::new("127.0.0.1:1", "job");
+            let given = timeout.map(|it| ("transaction.timeout.ms".to_owned(), it.to_owned()));
+            options.properties.extend(given);
+            Transaction::new(options, "job", Duration::from_secs(interval))
+        };
+        for (timeout, interval, least) in [
+            (None, 1, Ok(60_000)),
+            (None, 45, Ok(90_000)),
+            (Some("60000"), 1, Ok(60_000)),
+            (Some("90000"), 45, Ok(90_000)),
+            (Some("59999"), 1, Err("59999 is less than 60000")),
+            (Some(" 1000 "), 1, Err("1000 is less than 60000")),
+            (Some("89999"), 45, Err("89999 is less than 90000")),
+        ] {
+            match (new(timeout, interval), least) {
+                (Ok(made), Ok(least)) => assert_eq!(made.timeout.as_millis(), least),
+                (Err(error), Err(says)) => {
+                    assert_eq!(error.kind(), ErrorKind::Usage);
+                    let said = error.to_string();
+                    assert!(
+                        said.contains("`transaction.timeout.ms`") && said.contains(says),
+                        "{said}"
+                    );
+                }
+                (made, _) => panic!("{timeout:?}, {interval}: {made:?}"),
+            }
+        }
+    }
 }

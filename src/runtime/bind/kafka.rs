@@ -110,7 +110,8 @@ pub(crate) fn transaction(
     };
     let options = kafka_options(id, first, settings)?;
     let interval = settings.checkpoint_interval;
-    Ok(Some(Arc::new(Transactions::new(options, id, interval))))
+    let transactions = Transactions::new(options, id, interval)?;
+    Ok(Some(Arc::new(transactions)))
 }
 
 #[cfg(not(feature = "kafka"))]

@@ -9,7 +9,7 @@ use super::Flaw;
 use super::broker::{Broker, Late, Output, fenced};
 use super::dice::{Dice, guard};
 use super::life::Life;
-use crate::connectors::{Commit, TopicEnds};
+use crate::connectors::{Commit, Member, TopicEnds};
 use crate::error::{Error, Result};
 use crate::observe::simulated::Clock;
 use crate::runtime::progress_record::ProgressRecord;
@@ -133,8 +133,8 @@ impl Commit for Producer {
         Ok(self.first.get_or_init(|| now).clone())
     }
 
-    fn owner(&self) -> Result<Option<String>> {
-        Ok(None)
+    fn members(&self) -> Result<Vec<Member>> {
+        Ok(Vec::new())
     }
 
     fn own(&self, _: &str) -> Result {

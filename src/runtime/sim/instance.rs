@@ -158,9 +158,9 @@ impl Instance {
         let plan = self.job(world)?;
         self.producer.prepare()?;
         let own = plan.checkpoint.clone().expect("it has a directory");
-        let found = recovery::find(&plan, own, &self.disk, None)?;
+        let found = recovery::find(&plan, own, &self.disk)?;
         let run = Run::new(&plan);
-        let (mut checkpointer, _) = found.checkpointer(&plan, &run)?;
+        let mut checkpointer = found.checkpointer(&plan, &run)?;
         if world.flaw == Some(Flaw::NoHold) {
             let checkpoints = Arc::get_mut(&mut checkpointer.checkpoints);
             checkpoints.expect("nobody else has it yet").holds = false;
@@ -174,9 +174,9 @@ impl Instance {
         let settings = self.settings(world, true).reading_again(&plan.sink_names)?;
         let again = Self::plan(world, &settings)?;
         self.producer.prepare()?;
-        let reading = rebuild::begin(&plan, again, &self.disk, None)?;
+        let reading = rebuild::begin(&plan, again, &self.disk)?;
         let run = Run::new(&reading.again);
-        let (checkpointer, _) = reading.found.checkpointer(&reading.again, &run)?;
+        let checkpointer = reading.found.checkpointer(&reading.again, &run)?;
         let record = Some(reading.record);
         self.begin(world, reading.again, run, checkpointer, record);
         Ok(())
