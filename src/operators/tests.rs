@@ -118,7 +118,7 @@ fn write(dir: &Path) {
     let [first, second, ..] = Part::all();
     let ran = run(1, Continued::default(), vec![first, second]);
     let mut manifest = manifest(&ran);
-    let mut store = Store::begin(&real(), dir, 0, 1).unwrap();
+    let mut store = Store::begin(&real(), dir, 0, 0, 1).unwrap();
     for parcels in &ran.parcels {
         save(&mut store, &mut manifest, parcels);
     }
@@ -126,7 +126,7 @@ fn write(dir: &Path) {
     let (mut manifest, continued) = found(dir);
     let [_, _, third, _] = Part::all();
     let ran = run(1, continued, vec![third]);
-    let mut store = Store::begin(&real(), dir, 0, 1).unwrap();
+    let mut store = Store::begin(&real(), dir, 1, 0, 1).unwrap();
     store.continue_with(manifest.logs.clone());
     save(&mut store, &mut manifest, &ran.parcels[0]);
     drop(store);

@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{now, since, uptime};
 use crate::state::disk::{self, Lock, RealDisk};
 use crate::state::durable;
+use crate::state::store::newest_generation;
 use crate::stream::Control;
 
 /// Whoever has locked the directory for this long has joined the group, if it can.
@@ -38,6 +39,9 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Owned {
     me: Identity,
+    /// The newest generation when it was seen that nobody else has the job: whoever begins one
+    /// after that has taken it.
+    pub(super) seen: u64,
     /// `None`: a process holds the directory's lock that was stopped, or is to be shut out.
     _lock: Option<Lock>,
 }
@@ -51,21 +55,21 @@ pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Owned> {
     // At the same time: a start waits for both.
     let (prepared, mut others) = thread::scope(|scope| {
         let prepared = scope.spawn(|| plan.commit.as_ref().map_or(Ok(()), |it| it.prepare()));
-        let others = members(plan);
+        let others = others(plan);
         (prepared.join(), others)
     });
     prepared.unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "a start panicked")))?;
     let mut watch = Watch::new();
     loop {
-        let members = others?;
+        let (seen, members) = others?;
         let lock = disk::lock(&plan.dir).map_err(|why| about(plan, why))?;
         let mark = disk::lock_mark(&plan.dir).map_err(|why| about(plan, why))?;
         let me = watch.me.get_or_insert_with(|| Identity::new(mark)).clone();
         let holder = disk::lock_holder(&plan.dir).ok().flatten();
         let facts = watch.facts(plan, lock.is_some(), holder.as_deref(), &members);
-        match decide(&facts) {
-            Decision::Own => return take(plan, me, lock),
-            Decision::OwnUnlocked => return take(plan, me, None),
+        match decide(facts) {
+            Decision::Own => return take(plan, (me, seen), lock),
+            Decision::OwnUnlocked => return take(plan, (me, seen), None),
             Decision::Refuse => {
                 let holder = holder.filter(|_| lock.is_none());
                 return Err(owned(plan, holder.as_deref(), &members, &me));
@@ -78,7 +82,7 @@ pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Owned> {
             return Err(Error::new(ErrorKind::Interrupted(control.signal()), why));
         }
         thread::sleep(LOOK);
-        others = self::members(plan);
+        others = self::others(plan);
     }
 }
 
@@ -86,13 +90,18 @@ fn about(plan: &CheckpointPlan, why: std::io::Error) -> Error {
     Error::operating(format!("state directory `{}`", plan.dir.display())).because(why)
 }
 
-fn members(plan: &CheckpointPlan) -> Result<Vec<Member>> {
-    plan.commit
-        .as_ref()
-        .map_or(Ok(Vec::new()), |it| it.members())
+/// The newest generation, and then who is in the group.
+fn others(plan: &CheckpointPlan) -> Result<(u64, Vec<Member>)> {
+    let seen = newest_generation(&RealDisk, &plan.dir)?;
+    let members = plan.commit.as_ref().map(|it| it.members()).transpose()?;
+    Ok((seen, members.unwrap_or_default()))
 }
 
-fn take(plan: &CheckpointPlan, me: Identity, mut lock: Option<Lock>) -> Result<Owned> {
+fn take(
+    plan: &CheckpointPlan,
+    (me, seen): (Identity, u64),
+    mut lock: Option<Lock>,
+) -> Result<Owned> {
     if let Some(lock) = &mut lock {
         let signature = Signature::new(me.clone(), uptime());
         let signed = lock.sign(&signature.to_string());
@@ -101,7 +110,11 @@ fn take(plan: &CheckpointPlan, me: Identity, mut lock: Option<Lock>) -> Result<O
     if let Some(commit) = &plan.commit {
         commit.own(&me.to_string())?;
     }
-    Ok(Owned { me, _lock: lock })
+    Ok(Owned {
+        me,
+        seen,
+        _lock: lock,
+    })
 }
 
 /// What was seen so far of the others.

@@ -36,14 +36,15 @@ impl Rebuild {
     }
 }
 
-/// Makes the state of `plan` again by running `again`, and commits it. This run has the job.
+/// Makes the state of `plan` again by running `again`, and commits it. This run has the job, and
+/// `seen` was the newest generation then; returns the one that it is now.
 ///
 /// # Errors
 /// Nothing was ever committed; the log does not have any more what was read; it was interrupted.
-pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
+pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, seen: u64) -> Result<u64> {
     let (_, commit) = asked(plan)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let reading = begin(plan, again.plan, &disk)?;
+    let reading = begin(plan, again.plan, &disk, seen)?;
     let seen = Run {
         control: Arc::clone(&run.control),
         ..again.run
@@ -66,7 +67,9 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run) -> Result {
     }
     fault.map_or(Ok(()), Err)?;
     outcome?;
-    settle(checkpointer, commit, &reading.record)
+    let generation = checkpointer.store.generation();
+    settle(checkpointer, commit, &reading.record)?;
+    Ok(generation)
 }
 
 /// What `plan` says of checkpoints, and where they are committed.
@@ -94,10 +97,15 @@ pub(super) struct Reading {
 ///
 /// # Errors
 /// As [`rebuild`].
-pub(super) fn begin(plan: &Plan, mut again: Plan, disk: &Arc<dyn Disk>) -> Result<Reading> {
+pub(super) fn begin(
+    plan: &Plan,
+    mut again: Plan,
+    disk: &Arc<dyn Disk>,
+    seen: u64,
+) -> Result<Reading> {
     let (own, commit) = asked(plan)?;
     let generation = committed(&**commit)?.generation;
-    let mut store = Store::begin(disk, &own.dir, generation, plan.workers)?;
+    let mut store = Store::begin(disk, &own.dir, seen, generation, plan.workers)?;
     store.keep_older(true);
     shut_out(&store, &**commit)?;
     // Whoever was shut out may have committed meanwhile.

@@ -54,28 +54,35 @@ pub(super) struct Checkpointing {
     commit: Option<Arc<dyn Commit>>,
 }
 
-/// Steps 2 to 4, and tells the sources where to go on. This run has the job.
+/// Steps 2 to 4, and tells the sources where to go on. This run has the job, and `seen` was the
+/// newest generation then.
 ///
 /// # Errors
-/// State and log do not fit together.
-pub(super) fn recover(plan: &Plan) -> Result<Option<Recovered>> {
+/// State and log do not fit together; or another one has taken the job since.
+pub(super) fn recover(plan: &Plan, seen: u64) -> Result<Option<Recovered>> {
     let Some(own) = &plan.checkpoint else {
         return Ok(None);
     };
-    find(plan, own.clone(), &(Arc::new(RealDisk) as Arc<dyn Disk>)).map(Some)
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    find(plan, own.clone(), &disk, seen).map(Some)
 }
 
 /// As [`recover`], on any disk.
 ///
 /// # Errors
 /// As [`recover`].
-pub(super) fn find(plan: &Plan, own: CheckpointPlan, disk: &Arc<dyn Disk>) -> Result<Recovered> {
+pub(super) fn find(
+    plan: &Plan,
+    own: CheckpointPlan,
+    disk: &Arc<dyn Disk>,
+    seen: u64,
+) -> Result<Recovered> {
     let generation = match &own.commit {
         Some(commit) => look(&**disk, &own, &**commit)?,
         None => 0,
     };
     // Before others are shut out: whoever of them wakes up later finds it, and lets this one be.
-    let store = Store::begin(disk, &own.dir, generation, plan.workers)?;
+    let store = Store::begin(disk, &own.dir, seen, generation, plan.workers)?;
     if let Some(commit) = &own.commit {
         shut_out(&store, &**commit)?;
     }

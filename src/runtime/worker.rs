@@ -70,10 +70,11 @@ impl Run {
 /// bounded run.
 pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
     let owned = own(&plan, run)?;
+    let mut seen = owned.as_ref().map_or(0, |owned| owned.seen);
     if let Some(again) = plan.rebuild.take() {
-        rebuild(&plan, *again, run)?;
+        seen = rebuild(&plan, *again, run, seen)?;
     }
-    let recovered = recovery::recover(&plan)?;
+    let recovered = recovery::recover(&plan, seen)?;
     at_once(&plan.sources, |source| source.prepare())?;
     if let Some(dir) = &plan.output_dir {
         let about = || format!("folder `{}` cannot be made", dir.display());

@@ -25,7 +25,9 @@ use super::frame;
 use super::manifest::{LogPart, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::crash_point;
-pub(crate) use found::{generations, logs, manifests, newest, read_log, read_logs, read_manifest};
+pub(crate) use found::{
+    generations, logs, manifests, newest, newest_generation, read_log, read_logs, read_manifest,
+};
 use names::{folder_of, is_ours, log_name, manifest_name, place_of};
 
 /// A manifest's name below the state directory, and its checksum: what a commit names.
@@ -59,21 +61,34 @@ pub(crate) struct Store {
     keeps_older: bool,
 }
 
+fn taken_over(dir: &Path) -> Error {
+    let dir = dir.display();
+    let what = format!("another instance has taken over this job: `{dir}` is no longer its own");
+    Error::new(ErrorKind::Owned, what)
+}
+
 impl Store {
-    /// Begins a generation above `above` and above all that are there.
+    /// Begins a generation above `above` and above `seen`, which was the newest one in the
+    /// directory when this process got the job.
     ///
     /// # Errors
-    /// Names the folder that cannot be made.
+    /// Somebody has begun one since; or names the folder that cannot be made.
     pub(crate) fn begin(
         disk: &Arc<dyn Disk>,
         dir: &Path,
+        seen: u64,
         above: u64,
         workers: usize,
     ) -> Result<Self> {
-        let there = generations(&**disk, dir)?.last().copied().unwrap_or(0);
-        let generation = there.max(above) + 1;
+        if newest_generation(&**disk, dir)? != seen {
+            return Err(taken_over(dir));
+        }
+        let generation = seen.max(above) + 1;
         let folder = dir.join(folder_of(generation));
-        durable::new_folder(&**disk, &folder).map_err(|why| broken(&folder, why))?;
+        durable::new_folder(&**disk, &folder).map_err(|why| match why.kind() {
+            io::ErrorKind::AlreadyExists => taken_over(dir),
+            _ => broken(&folder, why),
+        })?;
         crash_point("generation made");
         Ok(Self {
             disk: Arc::clone(disk),
@@ -143,14 +158,10 @@ impl Store {
     /// # Errors
     /// As said, or the directory cannot be read.
     pub(crate) fn check_newest(&self) -> Result {
-        let newest = generations(&*self.disk, &self.dir)?.last().copied();
-        if newest == Some(self.generation) {
+        if newest_generation(&*self.disk, &self.dir)? == self.generation {
             return Ok(());
         }
-        let dir = self.dir.display();
-        let what =
-            format!("another instance has taken over this job: `{dir}` is no longer its own");
-        Err(Error::new(ErrorKind::Owned, what))
+        Err(taken_over(&self.dir))
     }
 
     /// Bytes of all logs that the next manifest names.

@@ -45,8 +45,8 @@ pub(super) enum Decision {
     Refuse,
 }
 
-pub(super) fn decide(facts: &Facts) -> Decision {
-    let Facts { lock, life, .. } = *facts;
+pub(super) fn decide(facts: Facts) -> Decision {
+    let Facts { lock, life, .. } = facts;
     let takes = facts.instance == Instance::TakesOver;
     let is_there = life != Life::Dead;
     match lock {
@@ -71,7 +71,7 @@ mod tests {
         let held = |stopped| LockFact::Held { stopped };
         let locks = [LockFact::Free, held(false), held(true)];
         let lives = [Life::Dead, Life::Unknown, Life::Alive];
-        let facts = locks.into_iter().flat_map(move |lock| {
+        locks.into_iter().flat_map(move |lock| {
             lives.into_iter().flat_map(move |life| {
                 INSTANCES.into_iter().flat_map(move |instance| {
                     (0..4).map(move |bits| Facts {
@@ -83,11 +83,10 @@ mod tests {
                     })
                 })
             })
-        });
-        facts
+        })
     }
 
-    fn owns(facts: &Facts) -> bool {
+    fn owns(facts: Facts) -> bool {
         matches!(decide(facts), Decision::Own | Decision::OwnUnlocked)
     }
 
@@ -95,9 +94,9 @@ mod tests {
     fn whoever_lives_is_shut_out_by_those_alone_who_are_told_to() {
         for facts in all().filter(|facts| facts.instance != Instance::TakesOver) {
             let lives = facts.grouped && facts.life != Life::Dead;
-            assert!(!lives || !owns(&facts), "{facts:?}");
+            assert!(!lives || !owns(facts), "{facts:?}");
             let held = facts.lock == LockFact::Held { stopped: false };
-            assert!(!held || !owns(&facts), "{facts:?}");
+            assert!(!held || !owns(facts), "{facts:?}");
         }
     }
 
@@ -109,7 +108,7 @@ mod tests {
                 (LockFact::Held { .. }, true) => Decision::OwnUnlocked,
                 (LockFact::Held { .. }, false) => Decision::Refuse,
             };
-            assert_eq!(decide(&facts), expected, "{facts:?}");
+            assert_eq!(decide(facts), expected, "{facts:?}");
         }
     }
 
@@ -118,7 +117,7 @@ mod tests {
         for facts in all() {
             let dead = facts.life == Life::Dead || !facts.grouped;
             if dead && facts.lock == LockFact::Free {
-                assert_eq!(decide(&facts), Decision::Own, "{facts:?}");
+                assert_eq!(decide(facts), Decision::Own, "{facts:?}");
             }
         }
     }
@@ -126,7 +125,7 @@ mod tests {
     #[test]
     fn a_run_that_stands_by_is_never_refused_and_any_other_ends_in_the_end() {
         for facts in all() {
-            let decided = decide(&facts);
+            let decided = decide(facts);
             let waits = facts.instance == Instance::StandsBy;
             assert!(!waits || decided != Decision::Refuse, "{facts:?}");
             // Whoever holds the lock and is not in the group is known to be stopped in the end.
@@ -136,7 +135,7 @@ mod tests {
                 assert_ne!(decided, Decision::Wait, "{facts:?}");
             }
             assert_eq!(
-                owns(&facts) && facts.lock == LockFact::Free,
+                owns(facts) && facts.lock == LockFact::Free,
                 decided == Decision::Own
             );
         }
@@ -151,12 +150,12 @@ mod tests {
             grouped: true,
             instance: Instance::Yields,
         };
-        assert_eq!(decide(&free), Decision::Refuse);
+        assert_eq!(decide(free), Decision::Refuse);
         let life = Life::Unknown;
-        assert_eq!(decide(&Facts { life, ..free }), Decision::Wait);
+        assert_eq!(decide(Facts { life, ..free }), Decision::Wait);
         let outlived = true;
         assert_eq!(
-            decide(&Facts {
+            decide(Facts {
                 life,
                 outlived,
                 ..free

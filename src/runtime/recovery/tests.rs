@@ -8,6 +8,7 @@ use super::*;
 use crate::runtime::Instance;
 use crate::state::disk::DiskFile;
 use crate::state::lossy::LossyDisk;
+use crate::state::store::newest_generation;
 
 fn plan() -> CheckpointPlan {
     CheckpointPlan {
@@ -31,7 +32,7 @@ fn make(disk: &LossyDisk) -> Result {
     crate::state::durable::make_folders(&*disk, dir).map_err(|_| Error::operating("no folder"))?;
     let mut manifest = Manifest::default();
     for _ in 0..2 {
-        let mut store = Store::begin(&disk, dir, 0, 1)?;
+        let mut store = Store::begin(&disk, dir, newest_generation(&*disk, dir)?, 0, 1)?;
         for _ in 0..2 {
             manifest.checkpoint += 1;
             store.append(0, manifest.checkpoint, b"parcel")?;

@@ -30,6 +30,7 @@ use crate::runtime::worker::{Driven, Run, panicked};
 use crate::runtime::{Plan, Settings, rebuild, recovery};
 use crate::state::disk::Disk;
 use crate::state::durable;
+use crate::state::store::newest_generation;
 use crate::stream::Running;
 
 /// See the module.
@@ -156,9 +157,10 @@ impl Instance {
 
     fn go_on(&self, world: &World) -> Result {
         let plan = self.job(world)?;
+        let seen = newest_generation(&*self.disk, Path::new(super::DIR))?;
         self.producer.prepare()?;
         let own = plan.checkpoint.clone().expect("it has a directory");
-        let found = recovery::find(&plan, own, &self.disk)?;
+        let found = recovery::find(&plan, own, &self.disk, seen)?;
         let run = Run::new(&plan);
         let mut checkpointer = found.checkpointer(&plan, &run)?;
         if world.flaw == Some(Flaw::NoHold) {
@@ -173,8 +175,9 @@ impl Instance {
         let plan = self.job(world)?;
         let settings = self.settings(world, true).reading_again(&plan.sink_names)?;
         let again = Self::plan(world, &settings)?;
+        let seen = newest_generation(&*self.disk, Path::new(super::DIR))?;
         self.producer.prepare()?;
-        let reading = rebuild::begin(&plan, again, &self.disk)?;
+        let reading = rebuild::begin(&plan, again, &self.disk, seen)?;
         let run = Run::new(&reading.again);
         let checkpointer = reading.found.checkpointer(&reading.again, &run)?;
         let record = Some(reading.record);

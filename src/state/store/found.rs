@@ -26,6 +26,11 @@ pub(crate) fn generations(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// The newest generation in `dir`; 0: there is none.
+pub(crate) fn newest_generation(disk: &dyn Disk, dir: &Path) -> Result<u64> {
+    Ok(generations(disk, dir)?.last().copied().unwrap_or(0))
+}
+
 /// Names of all manifests in `dir`, the newest last.
 pub(crate) fn manifests(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>> {
     let mut found = files(disk, dir)?;

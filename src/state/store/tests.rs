@@ -331,10 +331,13 @@ fn what_is_not_known_is_left_alone() {
 fn a_folder_of_a_generation_has_one_owner() {
     let disk: Arc<dyn Disk> = Arc::new(LossyDisk::new());
     disk.create_folder(dir()).unwrap();
-    let first = Store::begin(&disk, dir(), 0, WORKERS).unwrap();
-    let second = Store::begin(&disk, dir(), 0, WORKERS).unwrap();
+    let first = Store::begin(&disk, dir(), 0, 0, WORKERS).unwrap();
+    // It got the job when there was none, and slept before it began its own.
+    let slept = Store::begin(&disk, dir(), 0, 0, WORKERS);
+    assert_eq!(slept.err().unwrap().kind(), ErrorKind::Owned);
+    let second = Store::begin(&disk, dir(), 1, 0, WORKERS).unwrap();
     // The log of commits has one that the disk has lost.
-    let third = Store::begin(&disk, dir(), 7, WORKERS).unwrap();
+    let third = Store::begin(&disk, dir(), 2, 7, WORKERS).unwrap();
     let generations = [&first, &second, &third].map(|store| store.generation);
     assert_eq!(generations, [1, 2, 8]);
     // It is the only one that goes on; the others leave its own alone.
@@ -348,7 +351,7 @@ fn a_folder_of_a_generation_has_one_owner() {
 fn a_real_disk_keeps_what_counts_and_nothing_else() {
     let root = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let mut store = Store::begin(&disk, root.path(), 0, 1).unwrap();
+    let mut store = Store::begin(&disk, root.path(), 0, 0, 1).unwrap();
     let mut manifest = Manifest::default();
     for checkpoint in 1..4 {
         manifest.checkpoint = checkpoint;

@@ -14,7 +14,9 @@ use crate::state::restored::Restored;
 use crate::state::saved::Parcels;
 use crate::state::store::found::read_log;
 use crate::state::store::names::manifest_name;
-use crate::state::store::{Named, Store, broken, manifests, newest, read_logs, read_manifest};
+use crate::state::store::{
+    Named, Store, broken, manifests, newest, newest_generation, read_logs, read_manifest,
+};
 use crate::state::{codec, slot, stable_hash, worker_of_slot};
 use crate::time::Progress;
 
@@ -105,7 +107,13 @@ impl<'a> Life<'a> {
             known.committed = Some(named);
             manifest = found;
         }
-        let mut store = Store::begin(&disk, dir(), manifest.generation, WORKERS)?;
+        let mut store = Store::begin(
+            &disk,
+            dir(),
+            newest_generation(&*disk, dir())?,
+            manifest.generation,
+            WORKERS,
+        )?;
         store.continue_with(manifest.logs.clone());
         if known.committed.is_some() {
             store.clean(&manifest)?;
