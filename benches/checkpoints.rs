@@ -59,7 +59,8 @@ impl Process for Rows {
             first.get_or_insert_with(now);
         }
         row[0] += 1;
-        row[1..].fill(event.value);
+        // Large numbers: small ones take a byte each.
+        row[1..].fill(event.value.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 << 63);
     }
 }
 
@@ -123,9 +124,9 @@ fn rows(keys: u64, first: &Arc<Mutex<Option<Instant>>>) -> Job {
             seen: AtomicBool::new(false),
         };
         flow.source::<u64>("in")
-            .decode(move |record| Ok::<_, String>(record.offset % keys))
-            .event_time(|_| 0_i64, Watermarks::lag(Duration::ZERO))
-            .key_by(|key| *key)
+            .decode(move |record| Ok::<_, String>(record.offset))
+            .event_time(|event| *event as i64, Watermarks::lag(Duration::ZERO))
+            .key_by(move |event| event % keys)
             .process("rows", rows)
             .sink("out", SinkPort::json);
         Ok(())
@@ -182,14 +183,15 @@ fn hold(holds: bool, what: &str) {
 /// A run that saves all its keys once, less one that saves none.
 fn each_key(name: &str, job: &Job) {
     let (mut costs, mut bytes) = (Vec::new(), 0);
+    let shape = Shape {
+        keys: KEYS,
+        records: KEYS,
+        workers: 1,
+        dir: None,
+        interval: ONCE,
+    };
+    run(job, &shape); // the first run has to ask the system for memory
     for _ in 0..ROUNDS {
-        let shape = Shape {
-            keys: KEYS,
-            records: KEYS,
-            workers: 1,
-            dir: None,
-            interval: ONCE,
-        };
         let began = spent();
         assert_eq!(run(job, &shape), KEYS);
         let without = spent() - began;
@@ -197,7 +199,7 @@ fn each_key(name: &str, job: &Job) {
         let began = spent();
         let shape = Shape {
             dir: Some(dir.path()),
-            ..shape
+            ..shape.clone()
         };
         assert_eq!(run(job, &shape), KEYS);
         costs.push(spent() - began - without);
@@ -258,14 +260,14 @@ fn disk() {
     hold(ratio <= 3.0, "disk");
 }
 
-/// Thirty days of events, two a second, in windows of a minute: what the disk holds at most in each
-/// third of them.
+/// Thirty days of events, four a second, in windows of a minute: what the disk holds at most in
+/// each third of them.
 fn month() {
     let job = Job::new("month", |flow: &Flow<'_>| {
         flow.source::<u64>("in")
             .decode(|record| Ok::<_, String>(record.offset))
-            .event_time(|event| *event as i64 * 500, Watermarks::lag(Duration::ZERO))
-            .key_by(|event| event % 20)
+            .event_time(|event| *event as i64 * 250, Watermarks::lag(Duration::ZERO))
+            .key_by(|event| event % 2_000)
             .window(Tumbling::of(Duration::from_mins(1)))
             .aggregate(|a| a.count())
             .emit_final()
@@ -273,11 +275,11 @@ fn month() {
             .sink("out", SinkPort::json);
         Ok(())
     });
-    let (dir, third) = (folder(), 10 * 24 * 3_600 * 2);
+    let (dir, third) = (folder(), 10 * 24 * 3_600 * 4);
     let thirds = [1, 2, 3].map(|nth| {
         most_in(dir.path(), || {
             let shape = Shape {
-                keys: 20,
+                keys: 2_000,
                 records: nth * third,
                 workers: 1,
                 dir: Some(dir.path()),
@@ -293,7 +295,7 @@ fn month() {
          does not grow |"
     );
     assert!(made > 100, "{made} checkpoints");
-    hold(thirds[2] <= thirds[0] * 2, "a month");
+    hold(thirds[2] <= thirds[1] * 3 / 2, "a month");
 }
 
 /// The number of the newest checkpoint.

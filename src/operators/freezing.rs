@@ -95,7 +95,8 @@ impl Freezing {
         }
         self.piece = 0;
         self.next = epoch.next();
-        self.checkpoints.tell(Note::Saved);
+        let changed = parcels.changed;
+        self.checkpoints.tell(Note::Saved { changed });
         Ok(Turn::Done)
     }
 

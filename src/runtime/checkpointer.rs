@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_millis(10);
 /// An idle job looks this often whether it is still its own.
 const OWN: Duration = Duration::from_secs(1);
-/// Logs are written anew when they have grown to this part of what everything took: so they, and
+/// Logs are written anew before they grow beyond this part of what everything took: so they, and
 /// what replaces them, take at most two and a half times the state.
 const GROWN: (u64, u64) = (3, 2);
 /// Logs smaller than this are not worth it.
@@ -54,6 +54,8 @@ struct Gathered {
     epoch: Option<Epoch>,
     full: bool,
     saved: usize,
+    /// Bytes of what changed, whether or not everything is saved.
+    changed: u64,
     doors: usize,
     facts: BTreeMap<u16, Vec<PartitionFact>>,
     left: BTreeMap<u16, Vec<(u32, u64)>>,
@@ -102,6 +104,8 @@ pub(super) struct State {
     /// The one that is asked for is the last.
     last: bool,
     forgets: bool,
+    /// Bytes of what changed for the last checkpoint; the next one will have about as many.
+    changed: u64,
 }
 
 impl State {
@@ -119,6 +123,7 @@ impl State {
             shown: false,
             looked: now(),
             last: false,
+            changed: 0,
         }
     }
 }
@@ -199,10 +204,16 @@ impl Checkpointer {
             }
             Note::Parcel { worker, bytes } => {
                 let checkpoint = self.manifest.checkpoint + 1;
+                if !state.gathered.full {
+                    state.gathered.changed += bytes.len() as u64;
+                }
                 self.store.append(worker, checkpoint, &bytes)?;
                 self.checkpoints.written(bytes.len());
             }
-            Note::Saved => state.gathered.saved += 1,
+            Note::Saved { changed } => {
+                state.gathered.saved += 1;
+                state.gathered.changed += changed;
+            }
             Note::Door {
                 source,
                 facts,
@@ -271,7 +282,8 @@ impl Checkpointer {
         (state.last, state.asked, state.cuts) = (ends, now(), cuts);
         let forgets = state.forgets;
         let grown = self.manifest.full_bytes.max(SMALL) * GROWN.0 / GROWN.1;
-        self.checkpoints.want(forgets || self.store.bytes() > grown);
+        let next = self.store.bytes() + self.state.changed;
+        self.checkpoints.want(forgets || next > grown);
         Ok(())
     }
 
@@ -281,6 +293,7 @@ impl Checkpointer {
         let mut manifest = self.manifest.clone();
         let covers = |epoch| self.checkpoints.covers(epoch);
         let covered = gathered.epoch.is_some_and(covers);
+        self.state.changed = gathered.changed;
         let read = covered && self.checkpoints.is_read();
         manifest.checkpoint += 1;
         manifest.made_at = time_of_day().millis();

@@ -45,8 +45,9 @@ pub(crate) enum Note {
     Declared { epoch: Epoch, full: bool },
     /// A part of a worker's state.
     Parcel { worker: usize, bytes: Vec<u8> },
-    /// An operator has handed over everything.
-    Saved,
+    /// An operator has handed over everything; so many bytes of it changed, where all was asked
+    /// for.
+    Saved { changed: u64 },
     /// What the partitions of a door had come to at the end of the declared epoch.
     Door {
         source: u16,

@@ -55,6 +55,8 @@ pub(crate) struct Parcels {
     open: Vec<u8>,
     /// Complete ones.
     pub(crate) done: Vec<Vec<u8>>,
+    /// Bytes of entries that changed, where all there are were asked for.
+    pub(crate) changed: u64,
 }
 
 impl Parcels {
@@ -65,6 +67,7 @@ impl Parcels {
             group: 0,
             open: Vec::new(),
             done: Vec::new(),
+            changed: 0,
         }
     }
 
@@ -84,12 +87,12 @@ impl Parcels {
         }
     }
 
-    /// Appends an entry of `slot`, which `write` writes.
+    /// Appends an entry of `slot`, which `write` writes; returns how many bytes it takes.
     pub(crate) fn entry(
         &mut self,
         slot: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result,
-    ) -> Result {
+    ) -> Result<u64> {
         if self.open.len() >= PARCEL_BYTES {
             self.close();
         }
@@ -108,7 +111,7 @@ impl Parcels {
             let long = (len as u64).to_le_bytes();
             self.open.splice(start + 4..start + 4, long);
         }
-        Ok(())
+        Ok((self.open.len() - start) as u64)
     }
 
     fn close(&mut self) {

@@ -33,11 +33,17 @@ struct Span<T> {
     events: Vec<Event<T>>,
     /// So many of them are in a checkpoint. What is put back has to be saved again.
     saved: usize,
+    /// So many of them were, when all were asked for.
+    known: usize,
 }
 
 impl<T> Span<T> {
     fn of(events: Vec<Event<T>>) -> Self {
-        Self { events, saved: 0 }
+        Self {
+            events,
+            saved: 0,
+            known: 0,
+        }
     }
 }
 

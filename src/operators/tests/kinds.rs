@@ -357,7 +357,7 @@ fn saved(worker: &mut Worker, notes: &Receiver<Note>, operators: usize) -> Vec<V
         for note in notes.try_iter() {
             match note {
                 Note::Parcel { bytes, .. } => parcels.push(bytes),
-                Note::Saved => saved += 1,
+                Note::Saved { .. } => saved += 1,
                 _ => {}
             }
         }

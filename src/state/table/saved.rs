@@ -102,7 +102,11 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
     ) -> Result<bool> {
         let end = (changes.cursor + room).min(self.len);
         for at in changes.cursor..end {
-            put(&self.blocks[at / BLOCK][at % BLOCK], out)?;
+            let entry = &self.blocks[at / BLOCK][at % BLOCK];
+            let bytes = put(entry, out)?;
+            if entry.stamp == changes.stamp {
+                out.changed += bytes;
+            }
         }
         changes.cursor = end;
         Ok(end < self.len)
@@ -113,7 +117,7 @@ fn slot_of<K: Hash>(key: &K) -> usize {
     usize::try_from(slot(stable_hash(key))).expect("there are 1024 slots")
 }
 
-fn put<K: State + Hash, V: State>(entry: &Entry<K, V>, out: &mut Parcels) -> Result {
+fn put<K: State + Hash, V: State>(entry: &Entry<K, V>, out: &mut Parcels) -> Result<u64> {
     out.entry(slot_of(&entry.key), |out| {
         out.push(PUT);
         codec::encode(&entry.key, out)?;

@@ -31,7 +31,7 @@ impl<T: State> Saved for Routed<'_, T> {
         } = &mut *self.queue;
         if !*saving && all {
             let spans = ring.iter_mut().chain(far.values_mut());
-            spans.for_each(|span| span.saved = 0);
+            spans.for_each(|span| span.known = std::mem::take(&mut span.saved));
         }
         *saving = true;
         let mut room = room;
@@ -77,10 +77,13 @@ fn save<T: State>(
     out: &mut Parcels,
 ) -> Result<usize> {
     let end = span.events.len().min(span.saved + room);
-    for event in &span.events[span.saved..end] {
+    for (nth, event) in (span.saved..).zip(&span.events[span.saved..end]) {
         let Event { value, .. } = event;
         let slot = usize::try_from(slot(route(value))).expect("there are 1024 slots");
-        out.entry(slot, |out| codec::encode(event, out))?;
+        let bytes = out.entry(slot, |out| codec::encode(event, out))?;
+        if nth >= span.known {
+            out.changed += bytes;
+        }
     }
     let left = room - (end - span.saved);
     span.saved = end;
