@@ -19,9 +19,12 @@ use super::context::Context;
 use super::options::KafkaOptions;
 use crate::connectors::Member;
 use crate::error::{Error, Result};
+use crate::observe::now;
 
 /// How long a member that does not answer is one.
 const SESSION: Duration = Duration::from_secs(10);
+/// How soon a question is asked again that the cluster cannot answer yet.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How often the client is asked what it has to say; it keeps its session by itself.
 const LISTEN: Duration = Duration::from_millis(200);
 
@@ -34,7 +37,15 @@ pub(super) fn members(group: &str, options: &Arc<KafkaOptions>) -> Result<Vec<Me
     let probe = Probe::new(options)?;
     let name = CString::new(group)
         .map_err(|_| Error::usage(format!("--job-id: `{group}` is no name of a group")))?;
-    let found = describe_group(probe.client(), &name, options.patience());
+    let began = now();
+    let found = loop {
+        let found = describe_group(probe.client(), &name, options.patience());
+        let moves = found.as_ref().is_err_and(|code| is_moving(*code));
+        if !moves || began.elapsed() > options.patience() {
+            break found;
+        }
+        thread::sleep(AGAIN);
+    };
     let found = found.map_err(|code| {
         let refusal = probe.refusal();
         let why = refusal.unwrap_or_else(|| describe(code));
@@ -44,6 +55,20 @@ pub(super) fn members(group: &str, options: &Arc<KafkaOptions>) -> Result<Vec<Me
         return Err(lacks(group, options));
     }
     Ok(found.members)
+}
+
+/// Whether a cluster that is starting, or has lost a broker, tells soon who answers for groups.
+fn is_moving(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,
+    };
+    let moving = [
+        CoordinatorLoadInProgress,
+        CoordinatorNotAvailable,
+        NotCoordinator,
+        OperationTimedOut,
+    ];
+    moving.contains(&code)
 }
 
 fn lacks(group: &str, options: &KafkaOptions) -> Error {
