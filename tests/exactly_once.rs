@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use once::{Place, expected};
-use program::{Running, program, run};
+use program::{Ended, Running, program, run};
 use topics::Topics;
 
 #[test]
@@ -256,6 +256,84 @@ fn a_job_begins_with_the_state_of_a_savepoint_and_then_has_its_own() {
     );
 }
 
+/// A job that was killed when a checkpoint was prepared, and the one before it committed.
+fn half_committed() -> Place {
+    let place = Place::new();
+    place.write(0, 30);
+    let ended = place.run(&["--catch-up"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    place.write(30, 60);
+    let mut job = program("bid_stats", place.path(), &place.arguments(&["--catch-up"]));
+    job.env("ANABRANCH_CRASH_AT", "manifest durable:1");
+    assert_eq!(Running::start(&mut job).ended().code, 128 + 6);
+    place
+}
+
+/// What `anabranch checkpoint` says, which may ask Kafka.
+fn checkpoint(place: &Place, arguments: &[&str]) -> Ended {
+    let asked = ["--bootstrap", place.topics.bootstrap()];
+    let arguments = [&["checkpoint"], arguments, &asked].concat();
+    run("anabranch", place.path(), &arguments)
+}
+
+#[track_caller]
+fn told(place: &Place, arguments: &[&str]) -> String {
+    let ended = checkpoint(place, arguments);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    ended.out.join("\n")
+}
+
+#[test]
+fn what_is_committed_is_told_from_what_is_only_prepared() {
+    let place = half_committed();
+    let listed = told(&place, &["list", "state", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let standings = [0, 1].map(|nth| listed[nth]["standing"].as_str().unwrap());
+    assert_eq!(standings, ["committed", "prepared"]);
+    let lines = told(&place, &["list", "state"]);
+    let ends: Vec<_> = lines.lines().map(|line| line.rsplit(' ').next()).collect();
+    let expected = ["progress", "committed", "prepared"].map(Some);
+    assert_eq!(ends, expected);
+    let numbers = [0, 1].map(|nth| listed[nth]["checkpoint"].to_string());
+    assert!(told(&place, &["show", "state"]).contains(", prepared\n"));
+    assert!(told(&place, &["show", "state", &numbers[0]]).contains(", committed\n"));
+    assert!(told(&place, &["verify", "state"]).contains(" logs, committed\n"));
+    let saved = told(&place, &["save", "state", "saved"]);
+    assert!(
+        saved.starts_with(&format!("checkpoint {} of", numbers[0])),
+        "{saved}"
+    );
+    // Who does not ask takes the newest.
+    let arguments = ["checkpoint", "save", "state", "newest"];
+    let saved = run("anabranch", place.path(), &arguments);
+    let says = format!("checkpoint {} of", numbers[1]);
+    assert!(saved.out[0].starts_with(&says), "{:?}", saved.out);
+    let ended = place.run(&["--catch-up"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let lines = told(&place, &["list", "state"]);
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(lines.ends_with("committed"), "{lines}");
+}
+
+#[test]
+fn what_is_committed_and_not_there_is_missed() {
+    let place = half_committed();
+    let state = place.path().join("state");
+    let listed = told(&place, &["list", "state", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let committed = listed[0]["manifest"].as_str().unwrap();
+    fs::remove_file(state.join(committed)).unwrap();
+    for command in ["list", "show", "verify"] {
+        let ended = checkpoint(&place, &[command, "state"]);
+        assert_eq!(ended.code, 3, "{}", ended.said());
+        let says = format!(
+            "`state/{committed}` is missing, which kafka:{}.progress says is committed",
+            place.id
+        );
+        assert!(ended.said().contains(&says), "{}", ended.said());
+    }
+}
+
 #[test]
 fn part_files_beside_topics_hold_what_was_committed_with_them() {
     let place = Place::new();
@@ -325,7 +403,7 @@ fn an_operator_that_is_another_starts_empty_if_it_is_named_and_is_then_what_it_i
     let wrong = place.run(&["--catch-up", "--set", "size=5s", "--allow-empty", "order"]);
     assert_eq!(wrong.code, 3, "{}", wrong.said());
     // What is open of the windows of ten seconds goes, and nothing comes of it later.
-    let other = ["--set", "size=5s", "--allow-empty", "window", "-v"];
+    let other = ["--set", "size=5s", "--allow-empty", "window"];
     let ended = place.run(&[&["--catch-up"], &other[..]].concat());
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert!(
