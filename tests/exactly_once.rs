@@ -11,7 +11,7 @@ mod topics;
 use std::fs;
 use std::path::Path;
 
-use once::{Place, expected};
+use once::{Place, expected, windows};
 use program::{Ended, Running, program, run};
 use topics::Topics;
 
@@ -433,6 +433,47 @@ fn an_operator_that_is_another_starts_empty_if_it_is_named_and_is_then_what_it_i
         start >= 30_000
     };
     assert_eq!(seen.iter().filter(beyond).count(), 5 * 6, "{seen:?}");
+}
+
+#[test]
+fn another_window_is_made_from_the_log_and_what_was_visible_stays() {
+    let place = Place::new();
+    place.write(0, 30);
+    let ended = place.run(&["--catch-up", "--workers", "2"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(20));
+    place.write(30, 60);
+    let other = ["--set", "size=5s"];
+    let refused = place.run(&[&other[..], &["--catch-up"]].concat());
+    assert_eq!(refused.code, 3, "{}", refused.said());
+    // The job is killed when it has the state of the new window, and goes on with that.
+    let running = place.start(&[&other[..], &["--rebuild", "--workers", "2"]].concat());
+    // The cut is between 25 and 30: of the windows of five seconds, those that end behind it are
+    // results; the last two are open.
+    place.wait_for(expected(20).len() + 5 * 6);
+    drop(running); // killed
+    let ended = place.run(&[&other[..], &["--bounded", "--workers", "3"]].concat());
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(!ended.said().contains("state:"), "{}", ended.said());
+    let mut due = [expected(20), windows(25, 60, 5)].concat();
+    due.sort_unstable();
+    assert_eq!(place.seen(), due);
+}
+
+#[test]
+fn another_lag_goes_on_with_the_state_there_is() {
+    let place = Place::new();
+    place.write(0, 30);
+    let ended = place.run(&["--catch-up"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    place.write(30, 60);
+    let ended = place.run(&["--catch-up", "--set", "lag=15s"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(!ended.said().contains("state:"), "{}", ended.said());
+    assert_eq!(place.seen(), expected(40));
+    let ended = place.run(&["--bounded", "--set", "lag=1s"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(60));
 }
 
 /// The lines of the files in `folder` whose names begin so, sorted; a torn one does not count.
