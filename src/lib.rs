@@ -34,7 +34,7 @@ pub use operators::{
     Ids, IntSum, Last, Max, Min, Number, Process, ProcessContext, Sum, Windowed,
 };
 pub use runtime::{Guarantee, Instance, Settings};
-pub use state::{StableHasher, State, stable_hash};
+pub use state::{Json, StableHasher, State, stable_hash};
 pub use stream::{EventStream, Flow, KeyedStream, LetterStream, Param, Stream, WindowedStream};
 /// The engine below, in the version that streams of this crate are made of.
 pub use {differential_dataflow, timely};

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use once::{Place, expected};
-use program::{Running, program, run};
+use once::{Place, expected, windows};
+use program::{Ended, Running, program, run};
 use topics::Topics;
 
 #[test]
@@ -297,6 +297,84 @@ fn a_job_begins_with_the_state_of_a_savepoint_and_then_has_its_own() {
     );
 }
 
+/// A job that was killed when a checkpoint was prepared, and the one before it committed.
+fn half_committed() -> Place {
+    let place = Place::new();
+    place.write(0, 30);
+    let ended = place.run(&["--catch-up"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    place.write(30, 60);
+    let mut job = program("bid_stats", place.path(), &place.arguments(&["--catch-up"]));
+    job.env("ANABRANCH_CRASH_AT", "manifest durable:1");
+    assert_eq!(Running::start(&mut job).ended().code, 128 + 6);
+    place
+}
+
+/// What `anabranch checkpoint` says, which may ask Kafka.
+fn checkpoint(place: &Place, arguments: &[&str]) -> Ended {
+    let asked = ["--bootstrap", place.topics.bootstrap()];
+    let arguments = [&["checkpoint"], arguments, &asked].concat();
+    run("anabranch", place.path(), &arguments)
+}
+
+#[track_caller]
+fn told(place: &Place, arguments: &[&str]) -> String {
+    let ended = checkpoint(place, arguments);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    ended.out.join("\n")
+}
+
+#[test]
+fn what_is_committed_is_told_from_what_is_only_prepared() {
+    let place = half_committed();
+    let listed = told(&place, &["list", "state", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let standings = [0, 1].map(|nth| listed[nth]["standing"].as_str().unwrap());
+    assert_eq!(standings, ["committed", "prepared"]);
+    let lines = told(&place, &["list", "state"]);
+    let ends: Vec<_> = lines.lines().map(|line| line.rsplit(' ').next()).collect();
+    let expected = ["progress", "committed", "prepared"].map(Some);
+    assert_eq!(ends, expected);
+    let numbers = [0, 1].map(|nth| listed[nth]["checkpoint"].to_string());
+    assert!(told(&place, &["show", "state"]).contains(", prepared\n"));
+    assert!(told(&place, &["show", "state", &numbers[0]]).contains(", committed\n"));
+    assert!(told(&place, &["verify", "state"]).contains(" logs, committed\n"));
+    let saved = told(&place, &["save", "state", "saved"]);
+    assert!(
+        saved.starts_with(&format!("checkpoint {} of", numbers[0])),
+        "{saved}"
+    );
+    // Who does not ask takes the newest.
+    let arguments = ["checkpoint", "save", "state", "newest"];
+    let saved = run("anabranch", place.path(), &arguments);
+    let says = format!("checkpoint {} of", numbers[1]);
+    assert!(saved.out[0].starts_with(&says), "{:?}", saved.out);
+    let ended = place.run(&["--catch-up"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let lines = told(&place, &["list", "state"]);
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(lines.ends_with("committed"), "{lines}");
+}
+
+#[test]
+fn what_is_committed_and_not_there_is_missed() {
+    let place = half_committed();
+    let state = place.path().join("state");
+    let listed = told(&place, &["list", "state", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let committed = listed[0]["manifest"].as_str().unwrap();
+    fs::remove_file(state.join(committed)).unwrap();
+    for command in ["list", "show", "verify"] {
+        let ended = checkpoint(&place, &[command, "state"]);
+        assert_eq!(ended.code, 3, "{}", ended.said());
+        let says = format!(
+            "`state/{committed}` is missing, which kafka:{}.progress says is committed",
+            place.id
+        );
+        assert!(ended.said().contains(&says), "{}", ended.said());
+    }
+}
+
 #[test]
 fn part_files_beside_topics_hold_what_was_committed_with_them() {
     let place = Place::new();
@@ -366,7 +444,7 @@ fn an_operator_that_is_another_starts_empty_if_it_is_named_and_is_then_what_it_i
     let wrong = place.run(&["--catch-up", "--set", "size=5s", "--allow-empty", "order"]);
     assert_eq!(wrong.code, 3, "{}", wrong.said());
     // What is open of the windows of ten seconds goes, and nothing comes of it later.
-    let other = ["--set", "size=5s", "--allow-empty", "window", "-v"];
+    let other = ["--set", "size=5s", "--allow-empty", "window"];
     let ended = place.run(&[&["--catch-up"], &other[..]].concat());
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert!(
@@ -425,6 +503,47 @@ fn what_a_savepoint_has_of_an_operator_that_starts_empty_is_not_found_after_a_ki
     let seen = other.seen();
     assert_eq!(seen.len(), 5 * 3, "{seen:?}");
     assert!(seen.iter().all(|it| it.contains("\"cnt\":5,")), "{seen:?}");
+}
+
+#[test]
+fn another_window_is_made_from_the_log_and_what_was_visible_stays() {
+    let place = Place::new();
+    place.write(0, 30);
+    let ended = place.run(&["--catch-up", "--workers", "2"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(20));
+    place.write(30, 60);
+    let other = ["--set", "size=5s"];
+    let refused = place.run(&[&other[..], &["--catch-up"]].concat());
+    assert_eq!(refused.code, 3, "{}", refused.said());
+    // The job is killed when it has the state of the new window, and goes on with that.
+    let running = place.start(&[&other[..], &["--rebuild", "--workers", "2"]].concat());
+    // The cut is between 25 and 30: of the windows of five seconds, those that end behind it are
+    // results; the last two are open.
+    place.wait_for(expected(20).len() + 5 * 6);
+    drop(running); // killed
+    let ended = place.run(&[&other[..], &["--bounded", "--workers", "3"]].concat());
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(!ended.said().contains("state:"), "{}", ended.said());
+    let mut due = [expected(20), windows(25, 60, 5)].concat();
+    due.sort_unstable();
+    assert_eq!(place.seen(), due);
+}
+
+#[test]
+fn another_lag_goes_on_with_the_state_there_is() {
+    let place = Place::new();
+    place.write(0, 30);
+    let ended = place.run(&["--catch-up"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    place.write(30, 60);
+    let ended = place.run(&["--catch-up", "--set", "lag=15s"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(!ended.said().contains("state:"), "{}", ended.said());
+    assert_eq!(place.seen(), expected(40));
+    let ended = place.run(&["--bounded", "--set", "lag=1s"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(60));
 }
 
 /// The lines of the files in `folder` whose names begin so, sorted; a torn one does not count.

@@ -54,45 +54,148 @@ fn a_check_of_files_says_what_it_saw_and_leaves_no_trace() {
     assert_eq!(names(folder.path()), ["bids.jsonl"]);
 }
 
+/// Arguments, how the check and the run end, and what is said.
+type Case = (&'static str, i32, &'static str);
+
+const PORTS: &[Case] = &[
+    (
+        "--source bids=file:gone.jsonl --output-dir out",
+        1,
+        "gone.jsonl",
+    ),
+    (
+        "--source bids=file:bids.jsonl --sink stats=file:full/ NULL",
+        2,
+        "not empty",
+    ),
+    (
+        "--source bids=file:bids.jsonl --sink stats=file:no/x NULL",
+        1,
+        "no/x",
+    ),
+    (
+        "--source bids=file:bids.jsonl --output-dir full/notes",
+        1,
+        "full/notes",
+    ),
+    ("--source bids=file:bids.jsonl", 2, "not bound"),
+];
+
+const STATES: &[Case] = &[
+    (
+        "STATE none",
+        0,
+        "ok  state none: empty: the job begins with",
+    ),
+    (
+        "STATE fine --catch-up",
+        0,
+        "ok  state fine: goes on behind checkpoint ",
+    ),
+    (
+        "STATE fine --set lag=5s --catch-up",
+        0,
+        "goes on behind checkpoint ",
+    ),
+    ("STATE fine --set size=5s", 3, "operator `window` was"),
+    (
+        "STATE fine --job-id other",
+        3,
+        "is of job `bid_stats`, and this is `other`",
+    ),
+    ("STATE fine --rebuild", 2, "needs a Kafka sink"),
+    ("STATE damaged", 3, "checkpoint-0000000001.json` is damaged"),
+    ("STATE torn", 3, "worker=000.0000000001.log` is damaged"),
+    (
+        "STATE fine --from-savepoint torn --catch-up",
+        0,
+        "goes on behind checkpoint ",
+    ),
+    ("STATE none-yet --from-savepoint torn", 3, "log` is damaged"),
+    (
+        "STATE finished",
+        3,
+        "is finished: checkpoint 1 in `finished`",
+    ),
+    (
+        "STATE fine --set size=5s --allow-empty window --catch-up",
+        0,
+        "; state: starts empty: window",
+    ),
+];
+
 #[test]
 fn a_check_ends_as_the_run_would() {
     let folder = folder();
     fs::create_dir_all(folder.path().join("full")).unwrap();
     fs::write(folder.path().join("full/notes"), "").unwrap();
-    let cases = [
-        (
-            "--source bids=file:gone.jsonl --output-dir out",
-            1,
-            "gone.jsonl",
-        ),
-        (
-            "--source bids=file:bids.jsonl --sink stats=file:full/ NULL",
-            2,
-            "not empty",
-        ),
-        (
-            "--source bids=file:bids.jsonl --sink stats=file:no/x NULL",
-            1,
-            "no/x",
-        ),
-        (
-            "--source bids=file:bids.jsonl --output-dir full/notes",
-            1,
-            "full/notes",
-        ),
-        ("--source bids=file:bids.jsonl", 2, "not bound"),
-    ];
-    for (arguments, code, says) in cases {
+    states(folder.path());
+    for &(arguments, code, says) in PORTS.iter().chain(STATES) {
+        let arguments =
+            &arguments.replace("STATE", "--source bids=file:bids.jsonl STATS --state-dir");
+        let arguments = &arguments.replace("STATS", "--sink stats=null: NULL");
         let arguments = &arguments.replace("NULL", "--sink late=null: --sink dead=null:");
+        let before = files(folder.path());
         let checked = checked(folder.path(), arguments);
-        let said = checked.said();
+        let said = format!("{}\n{}", checked.said(), checked.out.join("\n"));
         assert_eq!(checked.code, code, "{arguments}: {said}");
         assert!(said.contains(says), "{arguments}: {said}");
+        assert_eq!(
+            files(folder.path()),
+            before,
+            "{arguments}: it leaves no trace"
+        );
         let arguments: Vec<_> = arguments.split(' ').collect();
         let ran = run("bid_stats", folder.path(), &arguments);
         assert_eq!(ran.code, code, "{arguments:?}: {}", ran.said());
     }
-    assert_eq!(names(folder.path()), ["bids.jsonl", "full"]);
+    let states = ["damaged", "fine", "finished", "none", "none-yet", "torn"];
+    let mut all = [&["bids.jsonl", "full"], &states[..]].concat();
+    all.sort_unstable();
+    assert_eq!(names(folder.path()), all);
+}
+
+/// State directories: one that can be gone on with, and three that cannot.
+fn states(folder: &Path) {
+    let make = |name: &str, more: &[&str]| {
+        let sinks = ["stats=null:", "late=null:", "dead=null:"];
+        let sinks = sinks.iter().flat_map(|sink| ["--sink", sink]);
+        let ours = [
+            "--source",
+            "bids=file:bids.jsonl",
+            "--state-dir",
+            name,
+            "-w",
+            "1",
+        ];
+        let arguments: Vec<_> = ours.into_iter().chain(sinks).collect();
+        let ended = run("bid_stats", folder, &[&arguments, more].concat());
+        assert_eq!(ended.code, 0, "{}", ended.said());
+        folder.join(name).join("gen=00000001")
+    };
+    make("fine", &["--catch-up"]);
+    make("finished", &[]);
+    let damaged = make("damaged", &["--catch-up"]).join("checkpoint-0000000001.json");
+    fs::write(damaged, "garbage").unwrap();
+    let torn = make("torn", &["--catch-up"]).join("worker=000.0000000001.log");
+    let mut bytes = fs::read(&torn).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(torn, bytes).unwrap();
+}
+
+/// All files below `folder`, with their sizes.
+fn files(folder: &Path) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    for name in names(folder) {
+        let path = folder.join(&name);
+        let about = fs::metadata(&path).unwrap();
+        let size = if about.is_dir() { 0 } else { about.len() };
+        all.push((path.display().to_string(), size));
+        if about.is_dir() {
+            all.extend(files(&path));
+        }
+    }
+    all
 }
 
 /// A server that answers every request with the same bytes, and its address.

@@ -5,6 +5,7 @@ mod args;
 mod attached;
 #[doc(hidden)]
 pub mod checkpoint;
+mod cluster;
 mod config;
 mod console;
 #[doc(hidden)]

@@ -47,6 +47,8 @@ pub use file::{FileSink, FileSource};
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::check_property;
 #[cfg(feature = "kafka")]
+pub(crate) use kafka::read_progress;
+#[cfg(feature = "kafka")]
 pub use kafka::{KafkaOptions, KafkaSink, KafkaSource, TopicLimits};
 pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;

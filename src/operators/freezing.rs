@@ -8,8 +8,9 @@ use timely::progress::frontier::MutableAntichain;
 
 use super::ByEpoch;
 use super::by_epoch::Turn;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::state::saved::{Parcels, Saved};
+use crate::state::store::LOST;
 use crate::state::{Checkpoints, Note, worker_of_slot};
 use crate::stream::Context;
 use crate::time::{Epoch, Progress};
@@ -129,7 +130,12 @@ fn load<L: ByEpoch>(
     restored.entries(operator, owns, |number, group, entry| {
         let mut loaded = Ok(());
         logic.piece(number, &mut |piece| loaded = piece.load(group, entry));
-        loaded
+        loaded.map_err(|why| {
+            let what = format!(
+                "operator `{operator}` cannot read its state, of which a type has changed; {LOST}"
+            );
+            Error::new(ErrorKind::State, what).because(why)
+        })
     })?;
     each_piece(logic, |piece, _| {
         piece.loaded(progress);

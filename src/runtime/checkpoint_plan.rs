@@ -73,6 +73,22 @@ impl CheckpointPlan {
             savepoint: settings.from_savepoint.clone(),
         }))
     }
+
+    /// What to do when the state cannot be gone on with, and the log can.
+    pub(super) fn way_out(&self) -> &'static str {
+        match self.commit {
+            Some(_) => "start with --rebuild, which reads the log again",
+            None => self.afresh(),
+        }
+    }
+
+    /// What to do when neither can. What was committed belongs to the job's id.
+    pub(super) fn afresh(&self) -> &'static str {
+        match self.commit {
+            Some(_) => "start afresh with another --job-id and an empty --state-dir",
+            None => "start afresh with an empty --state-dir",
+        }
+    }
 }
 
 /// Whether all ports can take part in checkpoints.

@@ -176,9 +176,8 @@ fn changes(manifest: &Manifest, own: &CheckpointPlan) -> Result<Changes> {
         if own.allow_empty.contains(name) {
             return Ok(name.clone());
         }
-        let what = format!(
-            "{what}; start with --rebuild, which reads the log again, or with --allow-empty {name}"
-        );
+        let way_out = own.way_out();
+        let what = format!("{what}; {way_out}, or with --allow-empty {name}");
         Err(Error::new(ErrorKind::State, what))
     };
     let mut changes = Changes::default();

@@ -22,6 +22,8 @@ mod worker;
 pub(crate) use build::{Describe, describe};
 pub(crate) use plan::Plan;
 pub(crate) use preflight::{Finding, check, create};
+#[cfg(feature = "cli")]
+pub(crate) use progress_record::ProgressRecord;
 pub(crate) use settings::Bound;
 pub(crate) use settings::nearest;
 pub use settings::{Guarantee, Instance, Settings};

@@ -1,5 +1,7 @@
 //! What is looked at before a run, and what is made for it: `--check`, `--create-topics`.
 
+mod state;
+
 use std::thread::{self, ScopedJoinHandle};
 
 use super::Plan;
@@ -20,7 +22,8 @@ pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
     let creates = plan.create_topics;
     expect_state(plan);
     // At the same time: a cluster that does not answer is waited for once.
-    thread::scope(|scope| {
+    let (mut ports, state) = thread::scope(|scope| {
+        let state = scope.spawn(|| state::look(plan));
         let sources = plan.source_names.iter().zip(&plan.sources);
         let sources = sources.map(|(name, source)| {
             let what = format!("source {name}: {}", source.describe());
@@ -32,13 +35,32 @@ pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
             (what, scope.spawn(move || sink.check(creates)))
         });
         let looking: Vec<_> = sources.chain(sinks).collect();
+        let panicked = |_| Error::new(ErrorKind::Panic, "the check panicked");
         let finding = |(what, look): (String, ScopedJoinHandle<'_, Result<String>>)| {
-            let panicked = |_| Err(Error::new(ErrorKind::Panic, "the check panicked"));
-            let found = look.join().unwrap_or_else(panicked);
+            let found = look.join().map_err(panicked).flatten();
             Finding { what, found }
         };
-        looking.into_iter().map(finding).collect()
-    })
+        let ports: Vec<_> = looking.into_iter().map(finding).collect();
+        (ports, state.join().map_err(panicked))
+    });
+    let mut findings = match state {
+        Ok(state) => state,
+        Err(error) => vec![Finding {
+            what: "state".to_owned(),
+            found: Err(error),
+        }],
+    };
+    // A run looks at its state before it looks at its log. What is wrong with that, or with the
+    // way there, is known; what is not there any more is not, before the state is.
+    if findings.iter().all(|finding| finding.found.is_ok()) {
+        for (finding, source) in ports.iter_mut().zip(state::sources(plan)) {
+            if finding.found.is_ok() {
+                finding.found = source.check(creates);
+            }
+        }
+    }
+    findings.append(&mut ports);
+    findings
 }
 
 /// A folder that is not empty may be that of the run which this one continues.

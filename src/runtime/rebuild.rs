@@ -14,7 +14,7 @@ use super::checkpointer::Checkpointer;
 use super::progress_record::{ProgressRecord, SourceRecord};
 use super::recovery::{Checkpointing, Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
-use crate::connectors::{Commit, PartitionCut, SourceCut};
+use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::checkpoints::Continued;
 use crate::state::disk::{Disk, RealDisk};
@@ -72,6 +72,10 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, seen: u64) -> Resu
     Ok(generation)
 }
 
+/// Without the cut that Kafka holds nobody knows which results were written.
+const NEEDS: &str = "needs a Kafka sink, where progress is committed; without one start afresh \
+                     with an empty --state-dir";
+
 /// What `plan` says of checkpoints, and where they are committed.
 ///
 /// # Errors
@@ -81,7 +85,7 @@ pub(super) fn asked(plan: &Plan) -> Result<(&CheckpointPlan, &Arc<dyn Commit>)> 
     let own = plan.checkpoint.as_ref();
     let own = own.ok_or_else(|| refuse("needs --state-dir DIR, where the state will be"))?;
     let commit = own.commit.as_ref();
-    let commit = commit.ok_or_else(|| refuse("needs a Kafka sink, where progress is committed"))?;
+    let commit = commit.ok_or_else(|| refuse(NEEDS))?;
     Ok((own, commit))
 }
 
@@ -109,14 +113,7 @@ pub(super) fn begin(
     store.keep_older(true);
     shut_out(&store, &**commit)?;
     // Whoever was shut out may have committed meanwhile.
-    let record = committed(&**commit)?;
-    if record.finished {
-        let what = format!(
-            "job `{}` is finished: there is nothing to go on with",
-            record.job
-        );
-        return Err(Error::new(ErrorKind::State, what));
-    }
+    let record = unfinished(&**commit)?;
     let mut continued = Continued::default();
     resume(&mut again, &record, &mut continued)?;
     let found = Recovered {
@@ -135,6 +132,23 @@ pub(super) fn begin(
     })
 }
 
+/// Looks whether `again` can read what was committed once more, as far as that is known before it
+/// does, and tells its sources where it would begin.
+///
+/// # Errors
+/// As [`rebuild`].
+pub(super) fn look(plan: &Plan, again: &Plan) -> Result<String> {
+    let (_, commit) = asked(plan)?;
+    let record = unfinished(&**commit)?;
+    for (source, name) in again.sources.iter().zip(&again.source_names) {
+        begin_again(&**source, name, &record)?;
+    }
+    let number = record.checkpoint;
+    Ok(format!(
+        "is made again from the log, up to checkpoint {number}"
+    ))
+}
+
 /// No state yet, in the lineage of `record`.
 fn beginning(own: &CheckpointPlan, record: &ProgressRecord) -> Manifest {
     Manifest {
@@ -146,6 +160,20 @@ fn beginning(own: &CheckpointPlan, record: &ProgressRecord) -> Manifest {
         checkpoint: record.checkpoint,
         ..Manifest::default()
     }
+}
+
+/// What was committed last by a job that has not ended.
+fn unfinished(commit: &dyn Commit) -> Result<ProgressRecord> {
+    let record = committed(commit)?;
+    if record.finished {
+        let what = format!(
+            "job `{}` is finished: there is nothing to go on with; to run it again give it another \
+             --job-id and an empty --state-dir",
+            record.job
+        );
+        return Err(Error::new(ErrorKind::State, what));
+    }
+    Ok(record)
 }
 
 fn committed(commit: &dyn Commit) -> Result<ProgressRecord> {
@@ -161,16 +189,7 @@ fn committed(commit: &dyn Commit) -> Result<ProgressRecord> {
 fn resume(again: &mut Plan, record: &ProgressRecord, continued: &mut Continued) -> Result {
     let (mut reached, mut read) = (BTreeMap::new(), BTreeSet::new());
     for ((number, source), name) in (0u16..).zip(&again.sources).zip(&again.source_names) {
-        let known = record.sources.iter().find(|known| known.port == *name);
-        let known = known.ok_or_else(|| {
-            Error::usage(format!(
-                "--rebuild: source `{name}` is new: it was never read"
-            ))
-        })?;
-        source.resume(&SourceCut {
-            identity: known.identity.clone(),
-            partitions: cuts(known),
-        })?;
+        let known = begin_again(&**source, name, record)?;
         for partition in &known.partitions {
             let left = partition.left.clone();
             continued.skips.insert((number, partition.partition), left);
@@ -182,6 +201,26 @@ fn resume(again: &mut Plan, record: &ProgressRecord, continued: &mut Continued) 
     }
     (again.tuning.reached, again.tuning.again) = (reached, Some(read));
     Ok(())
+}
+
+/// The source `name` begins where the job began, and ends where it was committed.
+fn begin_again<'a>(
+    source: &dyn Source,
+    name: &str,
+    record: &'a ProgressRecord,
+) -> Result<&'a SourceRecord> {
+    let known = record.sources.iter().find(|known| known.port == name);
+    let known = known.ok_or_else(|| {
+        Error::usage(format!(
+            "--rebuild: source `{name}` is new: it was never read; start afresh with another \
+             --job-id and an empty --state-dir"
+        ))
+    })?;
+    source.resume(&SourceCut {
+        identity: known.identity.clone(),
+        partitions: cuts(known),
+    })?;
+    Ok(known)
 }
 
 fn cuts(known: &SourceRecord) -> Vec<PartitionCut> {

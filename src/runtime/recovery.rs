@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
@@ -22,7 +22,7 @@ use super::checkpointer::{Checkpointer, Parts, State};
 use super::lineage::{check, check_job, committed, look};
 use super::results::Results;
 use super::worker::{Run, panicked};
-use crate::connectors::{Commit, PartitionCut, Source, SourceCut, TopicEnds};
+use crate::connectors::{Commit, PartitionCut, SourceCut, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, process, time_of_day};
 use crate::state::checkpoints::Continued;
@@ -108,13 +108,13 @@ pub(super) fn find(
         results.go_on(&manifest.outputs);
         let mut restored = store::read_logs(disk, &own.dir, &manifest.logs)?;
         if !changes.is_none() {
-            info!("{changes}");
+            warn!("{changes}");
             forgets = !changes.dropped.is_empty();
             let dropped = changes.dropped.iter();
             dropped.for_each(|operator| restored.forget(operator));
         }
         continued.state = Some(restored);
-        resume(&plan.sources, &plan.source_names, manifest, &mut continued)?;
+        resume(plan, &own, manifest, &mut continued)?;
     }
     crash_point("state loaded");
     Ok(Recovered {
@@ -160,15 +160,17 @@ pub(super) fn shut_out(store: &Store, commit: &dyn Commit) -> Result {
 }
 
 /// Sources go on where the checkpoint left them.
-fn resume(
-    sources: &[Arc<dyn Source>],
-    names: &[String],
+pub(super) fn resume(
+    plan: &Plan,
+    own: &CheckpointPlan,
     manifest: &Manifest,
     continued: &mut Continued,
 ) -> Result {
-    for ((number, source), name) in (0u16..).zip(sources).zip(names) {
+    let sources = (0u16..).zip(&plan.sources).zip(&plan.source_names);
+    for ((number, source), name) in sources {
         let Some(kept) = manifest.sources.iter().find(|kept| kept.port == *name) else {
-            let what = format!("source `{name}` has no state: it is new; start with --rebuild");
+            let (dir, afresh) = (own.dir.display(), own.afresh());
+            let what = format!("source `{name}` has no state in `{dir}`: it is new; {afresh}");
             return Err(Error::new(ErrorKind::State, what));
         };
         let partitions = kept.partitions.iter().map(|kept| PartitionCut {

@@ -7,7 +7,7 @@ use crate::connectors::{Outputs, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::OutputState;
 use crate::state::disk::Disk;
-use crate::state::outputs::{complete, is_one_file};
+use crate::state::outputs::{complete, find, is_one_file};
 
 /// The sinks that write files, by the names of their ports.
 #[derive(Clone, Default)]
@@ -40,25 +40,46 @@ impl Results {
         }
     }
 
+    /// Whether a sink goes on with `state`.
+    fn goes_on(&self, state: &OutputState) -> bool {
+        let mut outputs = self.outputs();
+        outputs.any(|(port, outputs)| is_of(state, port, outputs))
+    }
+
+    /// Looks whether each sink can go on with what `before` has of it, and the others be left.
+    ///
+    /// # Errors
+    /// As [`Results::leave`]; and a file that is missing or changed.
+    pub(super) fn check(&self, disk: &dyn Disk, before: &[OutputState]) -> Result {
+        self.check_left(before)?;
+        let files = before.iter().filter(|state| self.goes_on(state));
+        for file in files.flat_map(|state| &state.files) {
+            find(disk, file)?;
+        }
+        Ok(())
+    }
+
     /// What `before` has of ports that write elsewhere now is completed where it is.
     ///
     /// # Errors
     /// A file is to be complete at the end of the run only.
     pub(super) fn leave(&self, disk: &Arc<dyn Disk>, before: &[OutputState]) -> Result {
-        let goes_on = |state: &OutputState| {
-            self.outputs()
-                .any(|(port, outputs)| is_of(state, port, outputs))
-        };
-        for state in before.iter().filter(|state| !goes_on(state)) {
+        self.check_left(before)?;
+        let mut left = before.iter().filter(|state| !self.goes_on(state));
+        left.try_for_each(|state| complete(disk, state))
+    }
+
+    fn check_left(&self, before: &[OutputState]) -> Result {
+        for state in before.iter().filter(|state| !self.goes_on(state)) {
             let (port, place) = (&state.port, &state.place);
             if is_one_file(state) && state.files.iter().any(|file| !file.done) {
                 let what = format!(
                     "sink `{port}` has written a part of `{place}`, and is bound to another place \
-                     now: bind it there again, or start afresh with an empty --state-dir"
+                     now: bind it there again, or start afresh with another --job-id and an empty \
+                     --state-dir"
                 );
                 return Err(Error::new(ErrorKind::State, what));
             }
-            complete(disk, state)?;
         }
         Ok(())
     }

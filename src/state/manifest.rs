@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoints::{PartitionFact, Stand};
 use super::outputs::OutputState;
+use super::store::LOST;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Resumed, ResumedSource};
 use crate::time::watermark::PartitionClock;
@@ -242,12 +243,7 @@ impl Manifest {
             let what = format!("manifest `{place}` {why}");
             Error::new(ErrorKind::State, what)
         };
-        let damaged = || {
-            refuse(
-                "is damaged: its checksum is another; start with --rebuild, which reads the log \
-                 again",
-            )
-        };
+        let damaged = || refuse(&format!("is damaged: its checksum is another; {LOST}"));
         let body = bytes.len().checked_sub("crc32c 01234567\n".len());
         let (body, tail) = bytes.split_at(body.ok_or_else(damaged)?);
         let crc = crc32c::crc32c(body);

@@ -14,6 +14,7 @@ pub(crate) mod durable;
 pub(crate) mod frame;
 mod hash;
 mod index;
+mod json;
 #[cfg(test)]
 pub(crate) mod lossy;
 pub(crate) mod manifest;
@@ -32,6 +33,7 @@ pub(crate) use calendar::Calendar;
 pub(crate) use checkpoints::{Checkpoints, Note, PartitionFact, Stand};
 pub(crate) use hash::{SLOTS, slot, worker_of, worker_of_slot};
 pub use hash::{StableHasher, stable_hash};
+pub use json::Json;
 pub(crate) use outputs::OutputState;
 pub(crate) use size::Size;
 pub(crate) use table::{Drain, Hint, Table};
@@ -42,6 +44,8 @@ pub(crate) use time_queue::{Routed, TimeQueue};
 /// Whatever serde can write and read back in a form that does not describe itself qualifies. The
 /// attributes `untagged`, `flatten` and `skip_serializing_if` do not survive that form: the test
 /// harness round-trips every value and names the type that does not come back.
+///
+/// A type that is to get new fields while there is state of it lies in a [`Json`].
 pub trait State: Serialize + DeserializeOwned + Clone + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Clone + Send + 'static> State for T {}

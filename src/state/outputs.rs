@@ -304,7 +304,7 @@ fn refuse(file: &OutputFile, what: &str) -> Error {
     let (path, len) = (&file.path, file.len);
     let what = format!(
         "output `{path}` {what}: {len} bytes of it were committed; put it back, or start afresh \
-         with an empty --state-dir"
+         with another --job-id and an empty --state-dir"
     );
     Error::new(ErrorKind::State, what)
 }

@@ -41,6 +41,11 @@ impl Place {
         Self::on(Arc::new(topics), bids)
     }
 
+    /// A job that reads these bids.
+    pub(crate) fn reading(topics: Topics, bids: &str) -> Self {
+        Self::on(Arc::new(topics), bids.to_owned())
+    }
+
     /// Another job, with all its own but the bids.
     pub(crate) fn beside(&self) -> Self {
         Self::on(Arc::clone(&self.topics), self.bids.clone())
@@ -63,16 +68,27 @@ impl Place {
         }
     }
 
+    /// The topics that it reads and writes.
+    pub(crate) fn names(&self) -> [&str; 2] {
+        [&self.bids, &self.stats]
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Writes bids of the seconds `from..to`, five a second, by turns to the partitions.
     pub(crate) fn write(&self, from: i64, to: i64) {
-        for partition in 0..PARTITIONS {
+        self.fill(from, to, PARTITIONS);
+        self.written.set(to);
+    }
+
+    /// As [`Place::write`], to so many partitions.
+    pub(crate) fn fill(&self, from: i64, to: i64, partitions: i32) {
+        for partition in 0..partitions {
             let seconds = (from..to).flat_map(|second| (0..5).map(move |nth| (second, nth)));
             let here =
-                seconds.filter(|(_, nth)| *nth % i64::from(PARTITIONS) == i64::from(partition));
+                seconds.filter(|(_, nth)| *nth % i64::from(partitions) == i64::from(partition));
             let lines: Vec<_> = here
                 .map(|(second, nth)| bid(nth, second + nth, second * 1_000 + nth * 200))
                 .collect();
@@ -81,7 +97,6 @@ impl Place {
                 .map(|line| (None, None, Some(line.trim().as_bytes())));
             self.topics.fill(&self.bids, partition, records);
         }
-        self.written.set(to);
     }
 
     /// Writes what is missing of the seconds before `to`.
@@ -153,13 +168,18 @@ impl Place {
 
 /// Five auctions in each of the windows of ten seconds before `second`.
 pub(crate) fn expected(second: i64) -> Vec<String> {
-    let mut all: Vec<_> = (0..second / 10)
-        .flat_map(|window| (0..5).map(move |auction| (window * 10, auction)))
+    windows(0, second / 10 * 10, 10)
+}
+
+/// Five auctions in each of the windows of `size` seconds between two of their ends.
+pub(crate) fn windows(from: i64, to: i64, size: i64) -> Vec<String> {
+    let mut all: Vec<_> = (from / size..to / size)
+        .flat_map(|window| (0..5).map(move |auction| (window * size, auction)))
         .map(|(start, auction)| {
-            let sum: i64 = (start..start + 10).map(|second| second + auction).sum();
-            let most = start + 9 + auction;
+            let sum: i64 = (start..start + size).map(|second| second + auction).sum();
+            let most = start + size - 1 + auction;
             format!(
-                "{{\"auction\":{auction},\"window_start\":{},\"cnt\":10,\"sum_price\":{sum},\
+                "{{\"auction\":{auction},\"window_start\":{},\"cnt\":{size},\"sum_price\":{sum},\
                  \"max_price\":{most}}}",
                 start * 1_000
             )

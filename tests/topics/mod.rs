@@ -130,6 +130,17 @@ impl Topics {
         }
     }
 
+    /// Deletes the records of a partition before `offset`.
+    pub(crate) fn truncate(&self, name: &str, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(name, partition, Offset::Offset(offset))
+            .unwrap();
+        let deleted = self.admin.delete_records(&list, &AdminOptions::new());
+        for one in pollster::block_on(deleted).unwrap().elements() {
+            one.error().unwrap();
+        }
+    }
+
     /// How many partitions a topic has; 0: it does not exist.
     pub(crate) fn partitions(&self, name: &str) -> usize {
         let all = self.admin.inner().fetch_metadata(None, DEADLINE).unwrap();

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::committed::{Committed, Standing};
 use super::{none_in, read, time, watermark};
 use crate::error::Result;
 use crate::observe::grouped;
@@ -29,11 +30,15 @@ struct Told {
     /// Of all logs that it names.
     bytes: u64,
     finished: bool,
+    /// Unknown, if the progress topic was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standing: Option<Standing>,
 }
 
 impl Told {
-    fn of(manifest: &Manifest) -> Self {
+    fn of(manifest: &Manifest, standing: Option<Standing>) -> Self {
         Self {
+            standing,
             checkpoint: manifest.checkpoint,
             generation: manifest.generation,
             job: manifest.job.clone(),
@@ -46,7 +51,11 @@ impl Told {
 }
 
 /// All checkpoints of `names`; and what is wrong with the first of those that cannot be read.
-pub(super) fn list(dir: &Path, names: &[String]) -> (Vec<Listed>, Result) {
+pub(super) fn list(
+    dir: &Path,
+    names: &[String],
+    known: Option<&Committed>,
+) -> (Vec<Listed>, Result) {
     let mut verdict = Ok(());
     if names.is_empty() {
         verdict = Err(none_in(dir));
@@ -54,7 +63,10 @@ pub(super) fn list(dir: &Path, names: &[String]) -> (Vec<Listed>, Result) {
     let mut all = Vec::new();
     for name in names {
         let (told, error) = match read(dir, name) {
-            Ok(manifest) => (Some(Told::of(&manifest)), None),
+            Ok(manifest) => {
+                let standing = known.map(|known| known.standing(name, &manifest));
+                (Some(Told::of(&manifest, standing)), None)
+            }
             Err(error) => {
                 let said = error.to_string();
                 verdict = verdict.and(Err(error));
@@ -72,10 +84,19 @@ pub(super) fn list(dir: &Path, names: &[String]) -> (Vec<Listed>, Result) {
 
 pub(super) fn text(all: &[Listed]) -> String {
     let mut out = String::new();
-    let mut line = |columns: [&str; 6]| {
-        let [number, generation, made, watermark, bytes, finished] = columns;
+    let mut line = |columns: [&str; 7]| {
+        let [
+            number,
+            generation,
+            made,
+            watermark,
+            bytes,
+            finished,
+            standing,
+        ] = columns;
         let line = format!(
-            "{number:>10}  {generation:>10}  {made:<24}  {watermark:<24}  {bytes:>15}  {finished}"
+            "{number:>10}  {generation:>10}  {made:<24}  {watermark:<24}  {bytes:>15}  \
+             {finished:<8}  {standing}"
         );
         out.push_str(line.trim_end());
         out.push('\n');
@@ -88,11 +109,12 @@ pub(super) fn text(all: &[Listed]) -> String {
             "watermark",
             "bytes",
             "finished",
+            if is_known(all) { "progress" } else { "" },
         ]);
     }
     for listed in all {
         let Some(told) = &listed.told else {
-            line(["?", "?", "damaged", "", "", ""]);
+            line(["?", "?", "damaged", "", "", "", ""]);
             continue;
         };
         line([
@@ -102,7 +124,14 @@ pub(super) fn text(all: &[Listed]) -> String {
             told.watermark.as_deref().unwrap_or("none"),
             &grouped(told.bytes),
             if told.finished { "yes" } else { "no" },
+            told.standing.map_or("", Standing::in_words),
         ]);
     }
     out
+}
+
+/// Whether the progress topic was asked.
+fn is_known(all: &[Listed]) -> bool {
+    let mut told = all.iter().filter_map(|listed| listed.told.as_ref());
+    told.any(|told| told.standing.is_some())
 }

@@ -1,6 +1,7 @@
 //! `anabranch checkpoint`: what a state directory holds, and whether it is whole. Nothing is
 //! changed there, and a job may run meanwhile.
 
+mod committed;
 mod list;
 mod save;
 mod show;
@@ -14,12 +15,14 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use super::args::Output;
+use super::cluster::Cluster;
 use super::{console, end, out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::disk::RealDisk;
 use crate::state::manifest::Manifest;
 use crate::state::store;
 use crate::time::EventTime;
+use committed::ask;
 
 /// How often a directory is looked at again that a job has changed meanwhile.
 const LOOKS: usize = 20;
@@ -36,8 +39,10 @@ enum Command {
     /// List the checkpoints of a state directory, the newest last
     ///
     /// With a Kafka sink the job's progress topic says which one is committed: the newest or the
-    /// one before it. Without, it is the newest.
-    #[command(after_help = "Example:\n  anabranch checkpoint list state/bids")]
+    /// one before it. With --bootstrap it is asked; else nobody knows, and without a Kafka sink it
+    /// is the newest.
+    #[command(after_help = "Examples:\n  anabranch checkpoint list state/bids\n  \
+                            anabranch checkpoint list state/bids --bootstrap kafka:9092")]
     List(Place),
     /// Show what a checkpoint holds: sources and offsets, operators and their state, logs
     ///
@@ -49,13 +54,20 @@ enum Command {
     Show(OneOf),
     /// Copy the newest checkpoint to a folder of its own, a savepoint
     ///
+    /// With --bootstrap the newest that is committed; else it may be one whose results nobody has
+    /// seen, if the job has a Kafka sink.
+    ///
     /// All checksums are looked at on the way. The job may run meanwhile. A job without state, also
     /// another one, begins there with `run --from-savepoint`.
-    #[command(after_help = "Example:\n  anabranch checkpoint save state/bids saved/bids-41")]
+    #[command(
+        after_help = "Examples:\n  anabranch checkpoint save state/bids saved/bids-41\n  \
+                            anabranch checkpoint save state/bids saved/bids-41 -b kafka:9092"
+    )]
     Save(Copied),
     /// Read every checkpoint and every log of a state directory, and check all checksums
     ///
-    /// A line for each file. Exit 3 if a job could not go on from one of them.
+    /// A line for each file. Exit 3 if a job could not go on from one of them; with --bootstrap
+    /// also if the committed one is not among them.
     #[command(after_help = "Example:\n  anabranch checkpoint verify state/bids")]
     Verify(Place),
 }
@@ -64,6 +76,8 @@ enum Command {
 struct Place {
     /// The job's --state-dir
     dir: PathBuf,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How to say it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -75,6 +89,8 @@ struct Copied {
     dir: PathBuf,
     /// The savepoint: a folder that is not there yet, or is empty
     to: PathBuf,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How to say it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -87,6 +103,8 @@ struct OneOf {
     /// The checkpoint's number; default: the newest
     #[arg(value_name = "N")]
     checkpoint: Option<u64>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How to say it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -103,30 +121,56 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn say(command: &Command) -> Result {
     match command {
-        Command::List(Place { dir, output }) => {
-            let (listed, verdict) = steady(dir, |names| list::list(dir, names))?;
+        Command::List(Place {
+            dir,
+            cluster,
+            output,
+        }) => {
+            let (listed, verdict) = steady(dir, |names| match ask(cluster, dir, names) {
+                Ok(known) => list::list(dir, names, known.as_ref()),
+                Err(error) => (Vec::new(), Err(error)),
+            })?;
             out(&show_as(*output, &listed[..], list::text))?;
             verdict
         }
         Command::Show(OneOf {
             dir,
             checkpoint,
+            cluster,
             output,
         }) => {
-            let (shown, verdict) =
-                steady(dir, |names| match show::show(dir, names, *checkpoint) {
+            let (shown, verdict) = steady(dir, |names| {
+                let shown = ask(cluster, dir, names)
+                    .and_then(|known| show::show(dir, names, *checkpoint, known.as_ref()));
+                match shown {
                     Ok(shown) => (Some(shown), Ok(())),
                     Err(error) => (None, Err(error)),
-                })?;
+                }
+            })?;
             verdict?;
             shown.map_or(Ok(()), |shown| out(&show_as(*output, &shown, show::text)))
         }
-        Command::Save(Copied { dir, to, output }) => {
-            let saved = save::save(dir, to)?;
+        Command::Save(Copied {
+            dir,
+            to,
+            cluster,
+            output,
+        }) => {
+            let saved = save::save(dir, to, cluster)?;
             out(&show_as(*output, &saved, save::text))
         }
-        Command::Verify(Place { dir, output }) => {
-            let (checked, verdict) = steady(dir, |names| verify::verify(dir, names))?;
+        Command::Verify(Place {
+            dir,
+            cluster,
+            output,
+        }) => {
+            let (checked, verdict) = steady(dir, |names| match ask(cluster, dir, names) {
+                Ok(known) => verify::verify(dir, names, known.as_ref()),
+                Err(error) => {
+                    let (checked, verdict) = verify::verify(dir, names, None);
+                    (checked, verdict.and(Err(error)))
+                }
+            })?;
             out(&show_as(*output, &checked[..], verify::text))?;
             verdict
         }

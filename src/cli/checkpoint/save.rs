@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::committed::{Committed, ask};
 use super::{none_in, steady};
+use crate::cli::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::observe::grouped;
 use crate::state::disk::RealDisk;
@@ -20,8 +22,8 @@ pub(super) struct Saved {
     to: String,
 }
 
-/// Copies the newest checkpoint of `dir` to `to`.
-pub(super) fn save(dir: &Path, to: &Path) -> Result<Saved> {
+/// Copies the newest checkpoint of `dir` to `to`; the committed one, if `cluster` can be asked.
+pub(super) fn save(dir: &Path, to: &Path, cluster: &Cluster) -> Result<Saved> {
     let is_taken = fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some());
     if is_taken {
         let what = format!(
@@ -31,8 +33,12 @@ pub(super) fn save(dir: &Path, to: &Path) -> Result<Saved> {
         return Err(Error::usage(what));
     }
     let (saved, verdict) = steady(dir, |names| {
-        let name = names.last().ok_or_else(|| none_in(dir));
-        match name.and_then(|name| savepoint::save(&RealDisk, dir, name, to)) {
+        let save = |known: Option<Committed>| {
+            let newest = names.last().ok_or_else(|| none_in(dir))?;
+            let name = known.as_ref().map_or(Ok(&**newest), Committed::name)?;
+            savepoint::save(&RealDisk, dir, name, to)
+        };
+        match ask(cluster, dir, names).and_then(save) {
             Ok(manifest) => (Some(manifest), Ok(())),
             Err(error) => {
                 // It was empty. What cannot be removed is found by who looks there.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::committed::{Committed, Standing};
 use super::{none_in, read, time};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::grouped;
@@ -27,6 +28,9 @@ pub(super) struct Shown {
     generation: u64,
     made_at: String,
     finished: bool,
+    /// Unknown, if the progress topic was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standing: Option<Standing>,
     /// Of all logs; and when everything was last saved.
     bytes: u64,
     full_bytes: u64,
@@ -85,8 +89,14 @@ struct Held {
 ///
 /// # Errors
 /// There is none, or it is damaged.
-pub(super) fn show(dir: &Path, names: &[String], checkpoint: Option<u64>) -> Result<Shown> {
+pub(super) fn show(
+    dir: &Path,
+    names: &[String],
+    checkpoint: Option<u64>,
+    known: Option<&Committed>,
+) -> Result<Shown> {
     let (name, manifest) = find(dir, names, checkpoint)?;
+    let standing = known.map(|known| known.standing(&name, &manifest));
     let mut held: BTreeMap<String, Held> = BTreeMap::new();
     for log in &manifest.logs {
         let (bytes, parcels) = store::read_log(&RealDisk, dir, log)?;
@@ -103,7 +113,10 @@ pub(super) fn show(dir: &Path, names: &[String], checkpoint: Option<u64>) -> Res
             }
         }
     }
-    Ok(shown(name, manifest, held))
+    Ok(Shown {
+        standing,
+        ..shown(name, manifest, held)
+    })
 }
 
 /// With the newest generation that has a checkpoint of this number: a run that was not committed
@@ -168,6 +181,7 @@ fn shown(name: String, manifest: Manifest, mut held: BTreeMap<String, Held>) -> 
         generation: manifest.generation,
         made_at: time(manifest.made_at),
         finished: manifest.finished,
+        standing: None,
         bytes: manifest.logs.iter().map(|log| log.len).sum(),
         full_bytes: manifest.full_bytes,
         sources: manifest.sources.into_iter().map(source).collect(),
@@ -195,8 +209,11 @@ pub(super) fn text(shown: &Shown) -> String {
     let mut out = String::new();
     let mut line = |line: String| writeln!(out, "{}", line.trim_end()).expect("a string takes it");
     let end = if shown.finished { ", finished" } else { "" };
+    let standing = shown
+        .standing
+        .map_or_else(String::new, |standing| format!(", {}", standing.in_words()));
     line(format!(
-        "checkpoint {} of job `{}` ({}), generation {}{end}",
+        "checkpoint {} of job `{}` ({}), generation {}{end}{standing}",
         shown.checkpoint, shown.job, shown.name, shown.generation
     ));
     line(format!(

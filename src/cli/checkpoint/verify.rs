@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::committed::Committed;
 use super::{none_in, read};
 use crate::error::{Error, Result};
 use crate::observe::grouped;
@@ -23,7 +24,11 @@ pub(super) struct Checked {
 }
 
 /// Reads everything that the manifests `names` name, and checks it.
-pub(super) fn verify(dir: &Path, names: &[String]) -> (Vec<Checked>, Result) {
+pub(super) fn verify(
+    dir: &Path,
+    names: &[String],
+    known: Option<&Committed>,
+) -> (Vec<Checked>, Result) {
     let mut all = Vec::new();
     let mut errors = Vec::new();
     let mut logs: BTreeMap<(String, u64, u32), LogPart> = BTreeMap::new();
@@ -44,8 +49,10 @@ pub(super) fn verify(dir: &Path, names: &[String]) -> (Vec<Checked>, Result) {
     };
     for name in names {
         let manifest = read(dir, name).map(|manifest| {
+            let standing = known.map(|known| known.standing(name, &manifest).in_words());
+            let standing = standing.map_or_else(String::new, |standing| format!(", {standing}"));
             let said = format!(
-                "checkpoint {}, {} logs",
+                "checkpoint {}, {} logs{standing}",
                 manifest.checkpoint,
                 manifest.logs.len()
             );

@@ -8,7 +8,6 @@
 
 mod sorter;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tracing_subscriber::EnvFilter;
 
-use super::args::{Output, pair};
+use super::args::Output;
+use super::cluster::Cluster;
 use super::{console, end, out};
 use crate::connectors::{Fetched, FileSource, Share, Source, StdinSource, Waker};
 use crate::error::{Error, Result};
@@ -37,26 +37,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What `digest` can be told.
 #[derive(Debug, Args)]
-#[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub struct Arguments {
     /// PATH: a file of JSON lines (.gz and .zst by ending) or a folder of them;
     /// kafka:TOPIC: what is committed there now; -: standard input
     #[arg(value_name = "PATH|kafka:TOPIC")]
     place: String,
-    /// The Kafka that has the topic
-    #[arg(
-        short,
-        long,
-        visible_alias = "bootstrap-server",
-        value_name = "HOST:PORT,.."
-    )]
-    bootstrap: Option<String>,
-    /// Set a librdkafka property; ${env:X} and ${file:PATH} are secrets
-    #[arg(short = 'X', long, value_name = "KEY=VALUE", value_parser = pair)]
-    property: Vec<(String, String)>,
-    /// Read librdkafka properties from a .properties file; --property wins
-    #[arg(long, value_name = "FILE")]
-    kafka_config: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How to say it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -95,32 +82,12 @@ fn topic_source(_: &str, _: &Arguments) -> Result<Box<dyn Source>> {
 
 #[cfg(feature = "kafka")]
 fn topic_source(topic: &str, arguments: &Arguments) -> Result<Box<dyn Source>> {
-    use crate::cli::{config, secret};
-    use crate::connectors::{KafkaOptions, KafkaSource};
-    let Some(servers) = &arguments.bootstrap else {
+    use crate::connectors::KafkaSource;
+    let options = arguments.cluster.options("anabranch-digest")?;
+    let options = options.ok_or_else(|| {
         let why = format!("kafka:{topic}: needs --bootstrap HOST:PORT");
-        return Err(Error::usage(why));
-    };
-    let mut options = KafkaOptions::new(servers, "anabranch-digest");
-    options.bounded = true;
-    let mut set = |about: &str, name: &str, value: &str| -> Result {
-        let (value, substituted) = secret::substitute(about, value)?;
-        if substituted || secret::is_secret(name) {
-            secret::keep(&value);
-            options.secrets.push(name.to_owned());
-        }
-        options.properties.push((name.to_owned(), value));
-        Ok(())
-    };
-    if let Some(path) = &arguments.kafka_config {
-        for given in config::read_properties(path)? {
-            let name = given.key.as_deref().unwrap_or_default();
-            set(&given.at, name, &given.value)?;
-        }
-    }
-    for (name, value) in &arguments.property {
-        set(&format!("property `{name}`"), name, value)?;
-    }
+        Error::usage(why)
+    })?;
     Ok(Box::new(KafkaSource::new(topic, options)))
 }
 

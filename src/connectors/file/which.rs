@@ -34,7 +34,8 @@ pub(super) fn check_same(was: &str, is: &str) -> Result {
     };
     let (was, is) = (was.unwrap_or("no file"), is.unwrap_or("no file"));
     let what = format!(
-        "a file that was read has changed: was `{was}`, is `{is}`; start with an empty --state-dir"
+        "a file that was read has changed: was `{was}`, is `{is}`; put it back with its time, or \
+         start afresh with another --job-id and an empty --state-dir"
     );
     Err(Error::new(ErrorKind::State, what))
 }

@@ -39,6 +39,7 @@ mod transaction;
 pub use limits::TopicLimits;
 pub(crate) use names::check_property;
 pub use options::KafkaOptions;
+pub(crate) use progress::read as read_progress;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub(crate) use transaction::Transaction;

@@ -27,7 +27,7 @@ const BUFFER: usize = 1 << 20;
 ///
 /// # Errors
 /// The topic cannot be read.
-pub(super) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Vec<u8>>> {
     let probe = Probe::new(options)?;
     let found = probe.find(topic).map_err(|why| match why {
         NotFound::Refused => options.lacks(topic, Right::Read),

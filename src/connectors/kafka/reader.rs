@@ -14,6 +14,7 @@ use super::admin::describe;
 use super::aside::aside;
 use super::assignment::{Assignment, Span};
 use super::client::{Consumer, Message, Messages, Queue, Right};
+use super::resumed::AFRESH;
 use super::stalled::AFTER;
 use crate::connectors::{Fetched, Found, Reader};
 use crate::error::{Error, ErrorKind, Result};
@@ -354,7 +355,10 @@ fn failure(assignment: &Assignment, partition: u32, slot: &Slot, message: &Messa
         ErrorKind::Operating
     };
     let sentence = if gone {
-        format!("`{topic}[{partition}]` no longer has offset {offset}, the next to read")
+        format!(
+            "`{topic}[{partition}]` no longer has offset {offset}, the next to read; restore the \
+             topic, or {AFRESH}"
+        )
     } else {
         format!("`{topic}[{partition}]` cannot be read at offset {offset}")
     };

@@ -5,6 +5,9 @@ use super::assignment::Span;
 use crate::connectors::{SourceCut, Start};
 use crate::error::{Error, ErrorKind, Result};
 
+/// What to do about a log that is another than the one that was read.
+pub(super) const AFRESH: &str = "start afresh with another --job-id and an empty --state-dir";
+
 /// Spans of all partitions of `topic`, of which there are `count` now.
 ///
 /// # Errors
@@ -19,8 +22,8 @@ pub(super) fn spans(
     if identity != cut.identity && !identity.is_empty() && !cut.identity.is_empty() {
         let (was, is) = (&cut.identity, identity);
         return Err(refuse(format!(
-            "it was deleted and created again (id {was}, now {is}); its offsets are others, so \
-             start with another --job-id and an empty --state-dir"
+            "it was deleted and created again (id {was}, now {is}), and equal offsets are other \
+             records; {AFRESH}"
         )));
     }
     let firsts = probe.offsets(topic, count, Start::Earliest)?;
@@ -30,7 +33,9 @@ pub(super) fn spans(
         let (Some(first), Some(end)) =
             (firsts.get(partition as usize), ends.get(partition as usize))
         else {
-            return Err(refuse(format!("partition {partition} is no more")));
+            return Err(refuse(format!(
+                "partition {partition} is no more, and the topic another one; {AFRESH}"
+            )));
         };
         let (next, first, end) = (cut.next, *first, *end);
         let all_read = cut.end.is_some_and(|end| end <= next);
@@ -38,13 +43,13 @@ pub(super) fn spans(
             let gone = thousands(first - next);
             return Err(refuse(format!(
                 "partition {partition}: {gone} records are gone: [{next}, {first}); they were \
-                 deleted before they were read, so start with another --job-id and an empty \
-                 --state-dir, or restore the topic"
+                 deleted before they were read, so restore the topic, or {AFRESH}"
             )));
         }
         if next > end {
             return Err(refuse(format!(
-                "partition {partition}: it ends at {end}, before {next}, up to where it was read"
+                "partition {partition}: it ends at {end}, before {next}, up to where it was read; \
+                 restore the topic, or {AFRESH}"
             )));
         }
     }

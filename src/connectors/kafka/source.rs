@@ -89,7 +89,14 @@ impl Source for KafkaSource {
     }
 
     fn check(&self, creates: bool) -> Result<String> {
-        checks::check(&self.topic, &self.options, Right::Read, creates)
+        let found = checks::check(&self.topic, &self.options, Right::Read, creates)?;
+        if let Some(cut) = self.resumed.get() {
+            let probe = Probe::new(&self.options)?;
+            let count = probe.partitions(&self.topic)?;
+            let identity = probe.topic_id(&self.topic);
+            resumed::spans(&self.topic, &probe, (count, &identity), cut)?;
+        }
+        Ok(found)
     }
 
     fn create(&self) -> Result<Created> {

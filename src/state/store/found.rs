@@ -14,6 +14,10 @@ use crate::state::frame::Frames;
 use crate::state::manifest::{LogPart, Manifest};
 use crate::state::restored::Restored;
 
+/// What to do about state that is lost. What it is the state of is not known here.
+pub(crate) const LOST: &str = "start with --rebuild, which reads the log again, or, without a \
+                               Kafka sink, afresh with an empty --state-dir";
+
 /// Generations in `dir`, in order. A directory that is not there has none.
 pub(crate) fn generations(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
     let names = match disk.list(dir) {
@@ -81,10 +85,7 @@ pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(
     let bytes = disk.read(&path).map_err(|why| match why.kind() {
         io::ErrorKind::NotFound => Error::new(
             ErrorKind::State,
-            format!(
-                "manifest `{}` is missing; start with --rebuild, which reads the log again",
-                path.display()
-            ),
+            format!("manifest `{}` is missing; {LOST}", path.display()),
         ),
         _ => broken(&path, why),
     })?;
@@ -92,7 +93,10 @@ pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(
     let own = manifest_name(manifest.generation, manifest.checkpoint);
     if own != name {
         let path = path.display();
-        let what = format!("manifest `{path}` was written as `{own}`: it was moved or copied here");
+        let what = format!(
+            "manifest `{path}` was written as `{own}`: it was moved or copied here; put it back, \
+             or {LOST}"
+        );
         return Err(Error::new(ErrorKind::State, what));
     }
     Ok((manifest, crc))
@@ -138,7 +142,7 @@ pub(crate) fn read_log(disk: &dyn Disk, dir: &Path, log: &LogPart) -> Result<(Ve
     let path = dir.join(&log.path);
     let refuse = |what: String| {
         let place = path.display();
-        let what = format!("log `{place}` {what}; start with --rebuild, which reads the log again");
+        let what = format!("log `{place}` {what}; {LOST}");
         Error::new(ErrorKind::State, what)
     };
     let bytes = disk
