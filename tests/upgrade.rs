@@ -82,7 +82,7 @@ struct Shape {
     more: bool,
 }
 
-fn describe(flow: &Flow<'_>, shape: Shape) -> Result {
+fn describe(flow: &Flow<'_>, shape: Shape) {
     let lag = Watermarks::lag(Duration::from_millis(shape.lag));
     let items = |name| {
         let items = flow.source::<Item>(name).json();
@@ -97,11 +97,13 @@ fn describe(flow: &Flow<'_>, shape: Shape) -> Result {
     }
     let totals = all.key_by(|item| item.key).process("total", Total);
     totals.sink("totals", |s| s.json());
-    Ok(())
 }
 
 fn run(shape: Shape, parts: i64, state: &Path, allowed: &[&str]) -> Result<Vec<String>, Error> {
-    let job = Job::new("upgrade", move |flow| describe(flow, shape));
+    let job = Job::new("upgrade", move |flow: &Flow<'_>| {
+        describe(flow, shape);
+        Ok(())
+    });
     run_job(&job, shape, parts, (state, allowed))
 }
 
@@ -136,7 +138,7 @@ fn run_job(
         settings = settings.bind_source("more", MemorySource::new("more", nothing));
     }
     for name in allowed {
-        settings = settings.allow_empty(*name);
+        settings = settings.allow_empty(name);
     }
     job.run(settings)?;
     let mut lines = totals.lines();

@@ -29,6 +29,8 @@ use crate::state::OutputState;
 pub(super) const PIECE: usize = 256 << 10;
 /// A part file of this size is followed by the next one.
 pub(super) const PART_BYTES: u64 = 64 << 20;
+/// More links behind one another than any system follows.
+const LINKS_MAX: usize = 40;
 
 /// A file of lines, or a folder of part files.
 ///
@@ -99,9 +101,11 @@ impl FileSink {
     /// Where the output will be, with links resolved as far as they exist, so that two sinks write
     /// to one place if and only if their paths are equal.
     pub fn path(&self) -> PathBuf {
+        // While it grows what a link leads to is not there.
         let parent_and_name = || {
-            let parent = parent(&self.path).canonicalize().ok()?;
-            Some(parent.join(self.path.file_name()?))
+            let path = follow(&self.path);
+            let parent = parent(&path).canonicalize().ok()?;
+            Some(parent.join(path.file_name()?))
         };
         let whole = self.path.canonicalize().ok();
         whole
@@ -223,6 +227,15 @@ impl Sink for FileSink {
             Output::Folder(folder) => folder.finish(complete),
         }
     }
+}
+
+/// What `path` leads to, if it is a link to something that is not there.
+fn follow(path: &Path) -> PathBuf {
+    let next = |from: &PathBuf| fs::read_link(from).ok().map(|to| parent(from).join(to));
+    let all = std::iter::successors(Some(path.to_owned()), next);
+    all.take(LINKS_MAX)
+        .last()
+        .unwrap_or_else(|| path.to_owned())
 }
 
 /// The one file that all workers write to.
@@ -609,6 +622,10 @@ mod tests {
         sink.finish(true).unwrap();
         assert_eq!(fs::read(&real).unwrap(), b"1\n");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        // While a run goes on with the file, it is hidden, and its place is what it was.
+        let place = sink.path();
+        fs::remove_file(&real).unwrap();
+        assert_eq!(sink.path(), place);
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn state(plan: &Plan, own: &CheckpointPlan) -> Result<String> {
     }
     let committed = committed(&RealDisk, own)?;
     let (manifest, from) = match (committed, &own.savepoint) {
-        (Some(manifest), _) => {
+        (Some((manifest, _)), _) => {
             check_job(&manifest, own)?;
             (manifest, &own.dir)
         }
