@@ -12,7 +12,7 @@ use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::progress_record::{ProgressRecord, SourceRecord};
-use super::recovery::{Checkpointing, Recovered, shut_out};
+use super::recovery::{Checkpointing, Held, Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,15 +36,15 @@ impl Rebuild {
     }
 }
 
-/// Makes the state of `plan` again by running `again`, and commits it. This run has the job, and
-/// `seen` was the newest generation then; returns the one that it is now.
+/// Makes the state of `plan` again by running `again`, and commits it. This run has the job;
+/// returns what it holds of it then.
 ///
 /// # Errors
 /// Nothing was ever committed; the log does not have any more what was read; it was interrupted.
-pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, seen: u64) -> Result<u64> {
+pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, held: Held) -> Result<Held> {
     let (_, commit) = asked(plan)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let reading = begin(plan, again.plan, &disk, seen)?;
+    let reading = begin(plan, again.plan, &disk, held.seen)?;
     let seen = Run {
         control: Arc::clone(&run.control),
         ..again.run
@@ -67,9 +67,9 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, seen: u64) -> Resu
     }
     fault.map_or(Ok(()), Err)?;
     outcome?;
-    let generation = checkpointer.store.generation();
+    let seen = checkpointer.store.generation();
     settle(checkpointer, commit, &reading.record)?;
-    Ok(generation)
+    Ok(Held { seen, fenced: true })
 }
 
 /// Without the cut that Kafka holds nobody knows which results were written.

@@ -54,17 +54,26 @@ pub(super) struct Checkpointing {
     commit: Option<Arc<dyn Commit>>,
 }
 
-/// Steps 2 to 4, and tells the sources where to go on. This run has the job, and `seen` was the
-/// newest generation then.
+/// What a run holds of its job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// The newest generation when nobody else had the job.
+    pub(super) seen: u64,
+    /// All others are shut out. Not done twice: whoever was stopped meanwhile, and taken over,
+    /// would shut out its successor.
+    pub(super) fenced: bool,
+}
+
+/// Steps 2 to 4, and tells the sources where to go on. This run has the job.
 ///
 /// # Errors
 /// State and log do not fit together; or another one has taken the job since.
-pub(super) fn recover(plan: &Plan, seen: u64) -> Result<Option<Recovered>> {
+pub(super) fn recover(plan: &Plan, held: Held) -> Result<Option<Recovered>> {
     let Some(own) = &plan.checkpoint else {
         return Ok(None);
     };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    find(plan, own.clone(), &disk, seen).map(Some)
+    find(plan, own.clone(), &disk, held).map(Some)
 }
 
 /// As [`recover`], on any disk.
@@ -75,15 +84,15 @@ pub(super) fn find(
     plan: &Plan,
     own: CheckpointPlan,
     disk: &Arc<dyn Disk>,
-    seen: u64,
+    held: Held,
 ) -> Result<Recovered> {
     let generation = match &own.commit {
         Some(commit) => look(&**disk, &own, &**commit)?,
         None => 0,
     };
     // Before others are shut out: whoever of them wakes up later finds it, and lets this one be.
-    let store = Store::begin(disk, &own.dir, seen, generation, plan.workers)?;
-    if let Some(commit) = &own.commit {
+    let store = Store::begin(disk, &own.dir, held.seen, generation, plan.workers)?;
+    if let Some(commit) = own.commit.as_ref().filter(|_| !held.fenced) {
         shut_out(&store, &**commit)?;
     }
     crash_point("state looked for");

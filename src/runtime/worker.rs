@@ -18,7 +18,7 @@ use super::build::{Built, Common, build};
 use super::checkpointer::Checkpointer;
 use super::ownership::{self, Owned};
 use super::rebuild::{asked, rebuild};
-use super::recovery::{self, Checkpointing, Recovered};
+use super::recovery::{self, Checkpointing, Held, Recovered};
 use super::{Plan, create};
 use crate::connectors::{Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
@@ -70,16 +70,16 @@ impl Run {
 /// bounded run.
 pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
     let owned = own(&plan, run)?;
-    let mut seen = owned.as_ref().map_or(0, |owned| owned.seen);
+    let mut held = Held {
+        seen: owned.as_ref().map_or(0, |owned| owned.seen),
+        fenced: false,
+    };
     if let Some(again) = plan.rebuild.take() {
-        seen = rebuild(&plan, *again, run, seen)?;
+        held = rebuild(&plan, *again, run, held)?;
     }
-    let recovered = recovery::recover(&plan, seen)?;
+    let recovered = recovery::recover(&plan, held)?;
     at_once(&plan.sources, |source| source.prepare())?;
-    if let Some(dir) = &plan.output_dir {
-        let about = || format!("folder `{}` cannot be made", dir.display());
-        std::fs::create_dir_all(dir).map_err(|why| Error::operating(about()).because(why))?;
-    }
+    make_output_dir(&plan)?;
     at_once(&plan.sinks, |sink| sink.prepare())?;
     tell_sinks_of_stop(&plan, run);
     let bounded = plan.is_bounded();
@@ -125,6 +125,14 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
         }
         _ => outcome.map(|()| Summary::of(&run.metrics)),
     }
+}
+
+fn make_output_dir(plan: &Plan) -> Result {
+    let Some(dir) = &plan.output_dir else {
+        return Ok(());
+    };
+    let about = || format!("folder `{}` cannot be made", dir.display());
+    std::fs::create_dir_all(dir).map_err(|why| Error::operating(about()).because(why))
 }
 
 /// Has this run own the job, until what is returned is dropped; `None`: it keeps no state.

@@ -157,10 +157,13 @@ impl Instance {
 
     fn go_on(&self, world: &World) -> Result {
         let plan = self.job(world)?;
-        let seen = newest_generation(&*self.disk, Path::new(super::DIR))?;
+        let held = recovery::Held {
+            seen: newest_generation(&*self.disk, Path::new(super::DIR))?,
+            fenced: false,
+        };
         self.producer.prepare()?;
         let own = plan.checkpoint.clone().expect("it has a directory");
-        let found = recovery::find(&plan, own, &self.disk, seen)?;
+        let found = recovery::find(&plan, own, &self.disk, held)?;
         let run = Run::new(&plan);
         let mut checkpointer = found.checkpointer(&plan, &run)?;
         if world.flaw == Some(Flaw::NoHold) {
