@@ -1,4 +1,4 @@
-"""Checks of the development broker with confluent-kafka: python clients.py HOST:PORT."""
+"""Checks of a broker with confluent-kafka: python clients.py HOST:PORT."""
 
 import sys
 import time
@@ -8,6 +8,14 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 BOOTSTRAP = sys.argv[1]
 DEADLINE = 30
+
+
+def wait(holds):
+    """Kafka's brokers hear of what its controller has done a moment later."""
+    until = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)
 
 
 def topic(name, partitions=1, **config):
@@ -120,14 +128,14 @@ def admin():
     topic("py-admin", 1, cleanup_policy="compact")
     client = AdminClient({"bootstrap.servers": BOOTSTRAP})
     client.create_partitions([NewPartitions("py-admin", 3)])["py-admin"].result(DEADLINE)
-    found = client.list_topics("py-admin", DEADLINE).topics["py-admin"]
-    assert len(found.partitions) == 3
+    there = lambda: client.list_topics(timeout=DEADLINE).topics
+    wait(lambda: len(there()["py-admin"].partitions) == 3)
     described = client.describe_topics(
         TopicCollection(["py-admin"]), request_timeout=DEADLINE
     )["py-admin"].result()
     assert len(described.partitions) == 3 and str(described.topic_id)
     client.delete_topics(["py-admin"])["py-admin"].result(DEADLINE)
-    assert "py-admin" not in client.list_topics(timeout=DEADLINE).topics
+    wait(lambda: "py-admin" not in there())
 
 
 for check in (codecs, transactions, groups, admin):

@@ -2,11 +2,14 @@
 //!
 //! Caught here: a text that a scraper refuses (checked by a reader of the form that shares no code
 //! with the writer); a number that does not fit what was read; a job that says it is ready or alive
-//! when it is not; an address that nobody can have and an error that does not name it.
+//! when it is not; an address that nobody can have and an error that does not name it; a partition
+//! of a topic whose lag is not told, and a secret that is.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
 mod program;
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -250,6 +253,61 @@ fn a_scrape_tells_what_became_of_every_record() {
         TcpStream::connect(&address).is_err(),
         "it is gone with the job"
     );
+}
+
+#[test]
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+fn a_scrape_tells_the_lag_of_each_partition_and_no_secret() {
+    let topics = topics::Topics::new();
+    let bids = topics::Topics::fresh("bids");
+    topics.create(&bids, 3);
+    let fill = |partition, count| {
+        let lines: Vec<_> = (0..count).map(|n| bid(1, n, n)).collect();
+        let records = lines.iter().map(|line| (None, None, Some(line.as_bytes())));
+        topics.fill(&bids, partition, records);
+    };
+    fill(0, 5);
+    fill(2, 3);
+    let folder = tempdir().unwrap();
+    let secret = "tr0ub4dor";
+    std::fs::write(folder.path().join("secret"), secret).unwrap();
+    let source = format!("bids=kafka:{bids}");
+    let mut arguments = vec!["--bootstrap", topics.bootstrap(), "--source", &source];
+    arguments.extend([
+        "-X",
+        "sasl.password=${file:secret}",
+        "--http",
+        "127.0.0.1:0",
+    ]);
+    for sink in ["stats=null:", "late=null:", "dead=null:"] {
+        arguments.extend(["--sink", sink]);
+    }
+    let mut running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
+    let line = running.wait_err("http://");
+    let address = line.split_once("http://").unwrap().1.trim();
+    let read = "anabranch_source_records_total{source=\"bids\"}";
+    let lag = |now: &Samples| -> Vec<Option<f64>> {
+        let of = |partition| {
+            let labels = format!("source=\"bids\",partition=\"{partition}\"");
+            now.get(&format!("anabranch_source_lag_records{{{labels}}}"))
+                .copied()
+        };
+        (0..4).map(of).collect()
+    };
+    let none = [Some(0.0), Some(0.0), Some(0.0), None];
+    scrape_until(address, |now| {
+        now.get(read) == Some(&8.0) && lag(now) == none
+    });
+    fill(1, 7);
+    scrape_until(address, |now| {
+        now.get(read) == Some(&15.0) && lag(now) == none
+    });
+    for path in ["/metrics", "/livez", "/readyz", "/"] {
+        let (_, text) = get(address, path);
+        assert!(!text.contains(secret), "{path}: {text}");
+    }
+    running.signal("TERM");
+    assert_eq!(running.ended_with_open_input().code, 0);
 }
 
 #[test]

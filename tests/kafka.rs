@@ -23,10 +23,11 @@ mod user_activity;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anabranch::{DeadLimit, Job, Settings};
+use anabranch::DeadLimit;
+use anabranch::prelude::*;
 use oracle::hostile::{self, Plan};
 use oracle::{At, Input, Letter, Params, TopicPart, compare};
-use topics::{Message, Topics, header};
+use topics::{Headers, Message, Sent, Topics, header};
 
 /// A record of a letter topic as the oracle says it.
 fn letter(message: &Message) -> Letter {
@@ -74,6 +75,7 @@ fn hold(topics: &Topics, case: &Case, name: &str, input: &Input, workers: usize)
     static RUN: AtomicU32 = AtomicU32::new(0);
     let run = RUN.fetch_add(1, Ordering::Relaxed);
     let expected = oracle::run(input, &case.params);
+    let began = now();
     let out = ["results", "late", "dead"].map(|kind| format!("{name}-{kind}-{run}"));
     for topic in &out {
         topics.create(topic, 3);
@@ -105,10 +107,17 @@ fn hold(topics: &Topics, case: &Case, name: &str, input: &Input, workers: usize)
         ("late", &expected.late, late),
         ("dead", &expected.dead, dead),
     ] {
-        let found: Vec<_> = found.iter().map(letter).collect();
-        compare::letters(wanted, &found)
+        let letters: Vec<_> = found.iter().map(letter).collect();
+        compare::letters(wanted, &letters)
             .unwrap_or_else(|why| panic!("{name}, {workers} workers: {what}: {why}"));
+        for (letter, message) in letters.iter().zip(&found) {
+            let error = header(message, "anabranch.error");
+            let says_why = error.is_some_and(|error| !error.is_empty());
+            assert_eq!(says_why, what == "dead", "{message:?}");
+            check_unchanged(input, &letter.at, message);
+        }
     }
+    check_stamps(case, input, &results, began);
     for message in &results {
         let key = message.key.as_deref().expect("results have keys");
         assert_eq!(
@@ -119,23 +128,71 @@ fn hold(topics: &Topics, case: &Case, name: &str, input: &Input, workers: usize)
     }
 }
 
+/// A letter has key, headers and stamp of its record; what an earlier journey said is replaced.
+fn check_unchanged(input: &Input, at: &At, message: &Message) {
+    let (
+        Input::Topic { partitions, .. },
+        At::Topic {
+            partition, offset, ..
+        },
+    ) = (input, at)
+    else {
+        panic!("not of a topic: {at:?}")
+    };
+    let mut parts = partitions.iter();
+    let part = parts.find(|part| part.number == *partition).unwrap();
+    let record = &part.records[usize::try_from(*offset).unwrap()];
+    assert_eq!(record.offset, *offset);
+    let own = |headers: &Headers| -> Headers {
+        let own = headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with("anabranch."));
+        own.cloned().collect()
+    };
+    assert_eq!(message.key, record.key, "{at:?}: key");
+    assert_eq!(message.timestamp, record.timestamp, "{at:?}: stamp");
+    assert_eq!(
+        own(&message.headers),
+        own(&record.headers),
+        "{at:?}: headers"
+    );
+}
+
+/// Results are stamped as the oracle says; what has no stamp, in the time since `began`.
+fn check_stamps(case: &Case, input: &Input, results: &[Message], began: i64) {
+    let times = oracle::times(input, &case.params);
+    let largest = times.iter().map(|(_, _, time)| *time).max();
+    for message in results {
+        let text = message.text();
+        let result = oracle::object::Object::parse(text.as_bytes()).unwrap();
+        let start = result.integer("window_start").unwrap();
+        let stamp = message.timestamp.expect("results have stamps");
+        match oracle::stamp(start, largest.unwrap(), &case.params) {
+            Some(expected) => assert_eq!(stamp, expected, "{message:?}"),
+            None => assert!((began..=now()).contains(&stamp), "{message:?}"),
+        }
+    }
+}
+
+/// The time of writing, as clients see it.
+fn now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    since.as_millis() as i64
+}
+
 fn fill(topics: &Topics, name: &str, input: &Input) {
     let Input::Topic { partitions, .. } = input else {
         panic!("not a topic")
     };
     topics.create(name, partitions.len().max(1) as i32);
     for TopicPart { number, records } in partitions {
-        topics.fill(
-            name,
-            *number,
-            records.iter().map(|record| {
-                (
-                    record.timestamp,
-                    record.key.as_deref(),
-                    record.value.as_deref(),
-                )
-            }),
-        );
+        let sent = records.iter().map(|record| Sent {
+            timestamp: record.timestamp,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+        });
+        topics.write(name, *number, sent);
     }
 }
 
@@ -164,6 +221,70 @@ fn hostile_topics_have_one_answer() {
             }
         }
     }
+}
+
+/// Counts lines by the stamps of their records.
+fn by_stamp() -> Job {
+    Job::new("stamped", |flow: &Flow<'_>| {
+        flow.source::<String>("lines")
+            .decode(|record| String::from_utf8(record.value().to_vec()))
+            .event_time_from_record(Watermarks::lag(Duration::from_secs(1)))
+            .key_by(|_| 0u8)
+            .window(Tumbling::of(Duration::from_secs(1)))
+            .aggregate(|a| (a.count(), a.first(|line: &String| line.clone())))
+            .emit_final()
+            .map(|w| (w.window.start.millis(), w.value))
+            .sink("out", |s| s.json());
+        Ok(())
+    })
+}
+
+#[test]
+fn the_stamp_of_a_record_is_its_time_and_without_one_it_is_dead() {
+    let topics = Topics::new();
+    let [name, out, dead] = ["stamped", "stamped-out", "stamped-dead"].map(Topics::fresh);
+    for topic in [&name, &out, &dead] {
+        topics.create(topic, 1);
+    }
+    let sent = [(5_000, "a"), (-1, "none"), (4_999, "b"), (7_001, "c")];
+    let sent = sent.map(|(stamp, value)| (Some(stamp), Some(&b"k"[..]), Some(value.as_bytes())));
+    topics.fill(&name, 0, sent.into_iter());
+    let kafka = |topic: &str| format!("kafka:{topic}");
+    let settings = Settings::new()
+        .workers(2)
+        .bootstrap(topics.bootstrap())
+        .bounded(true)
+        .source_uri("lines", &kafka(&name))
+        .sink_uri("out", &kafka(&out))
+        .sink_uri("dead", &kafka(&dead))
+        .sink_uri("late", "null:");
+    let summary = by_stamp().run(settings).unwrap();
+    assert!(summary.balances(), "{summary}");
+    assert_eq!(
+        [summary.read, summary.used, summary.dead],
+        [4, 3, 1],
+        "{summary}"
+    );
+    let results = topics.read(&out);
+    let of = |message: &Message| (message.text(), message.timestamp.unwrap());
+    let results: Vec<_> = results.iter().map(of).collect();
+    let expected = [
+        (r#"[4000,[1,"b"]]"#, 4_999),
+        (r#"[5000,[1,"a"]]"#, 5_999),
+        (r#"[7000,[1,"c"]]"#, 7_001),
+    ];
+    assert_eq!(
+        results,
+        expected.map(|(text, stamp)| (text.to_owned(), stamp))
+    );
+    let letters = topics.read(&dead);
+    let [letter] = &letters[..] else {
+        panic!("one letter: {letters:?}")
+    };
+    assert_eq!(header(letter, "anabranch.reason").unwrap(), "no-event-time");
+    assert_eq!(header(letter, "anabranch.offset").unwrap(), "1");
+    let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
+    assert_eq!((key, value), (Some(&b"k"[..]), Some(&b"none"[..])));
 }
 
 #[test]

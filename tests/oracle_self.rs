@@ -183,6 +183,7 @@ fn a_topics_dead_letters_move_no_clock() {
         timestamp,
         key: None,
         value: value.map(String::into_bytes),
+        headers: Vec::new(),
     };
     let short = bid(1, 1, 1);
     let long = short.trim().to_owned() + &" ".repeat(900_001 - short.trim().len());

@@ -36,7 +36,9 @@ const UNSAFE_FILE: &str = "src/connectors/kafka/client.rs";
 const MAX_COLUMNS: usize = 100;
 const MAX_FILE: usize = 400;
 const MAX_TEST_FILE: usize = 600;
+/// Also of the function that describes a job.
 const MAX_FUNCTION: usize = 60;
+/// Code of a dataflow's file: the description, and the types that it names.
 const MAX_DATAFLOW: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -670,6 +672,9 @@ mod tests {
             &format!("\n{}", function(61)),
             &[(Rule::Size, 2)],
         );
+        // A description has 60 lines, whatever its file has beside it.
+        assert_found("dataflows/a.rs", &function(60), &[]);
+        assert_found("dataflows/a.rs", &function(61), &[(Rule::Size, 1)]);
         assert_found("dataflows/a.rs", &"x;\n\n// y\n".repeat(100), &[]);
         assert_found(
             "dataflows/a.rs",

@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::{Origin, Position, Record};
 use crate::time::{EventTime, LateReason};
 
-/// Largest value of a record; a larger one is a dead letter.
+/// Largest value of a record, `max-record-bytes`; a larger one is a dead letter. Fixed, so that the
+/// same log has the same dead letters everywhere.
 pub(crate) const RECORD_BYTES_MAX: usize = 900_000;
 /// How much of a value that is too large a letter keeps.
 const CUT_BYTES: usize = 1_024;

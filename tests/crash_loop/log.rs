@@ -185,6 +185,7 @@ impl<'a> Maker<'a> {
             timestamp: Some(stamp),
             key: rng.pick(&[None, Some(b"k".to_vec()), Some(vec![0xFF, 0])]),
             value,
+            headers: Vec::new(),
         }
     }
 

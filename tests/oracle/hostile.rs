@@ -5,7 +5,7 @@
 
 use super::maker::{BASE, DAY, Item, items};
 use super::text::Rng;
-use super::{FilePart, Input, Params, TopicPart, TopicRecord};
+use super::{FilePart, Headers, Input, Params, TopicPart, TopicRecord};
 
 /// How much of it, and which.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +38,13 @@ pub fn files(plan: &Plan, params: &Params) -> Input {
 /// that is to take them must neither limit how far ahead a stamp may be nor delete what is old.
 pub fn topic(plan: &Plan, params: &Params, name: &str) -> Input {
     let partitions = items(plan, params);
-    let mut rng = Rng(plan.seed ^ 0x70_91C);
-    let partitions = (0..).zip(&partitions).map(|(number, items)| TopicPart {
-        number,
-        records: records(&mut rng, params, items),
+    let (mut rng, mut others) = (Rng(plan.seed ^ 0x70_91C), Rng(plan.seed ^ 0x4EAD));
+    let partitions = (0..).zip(&partitions).map(|(number, items)| {
+        let mut records = records(&mut rng, params, items);
+        for record in &mut records {
+            record.headers = headers(&mut others);
+        }
+        TopicPart { number, records }
     });
     Input::Topic {
         name: name.to_owned(),
@@ -101,7 +104,27 @@ fn records(rng: &mut Rng, params: &Params, items: &[Item]) -> Vec<TopicRecord> {
                 Some(vec![0xFF, 0]),
             ]),
             value,
+            headers: Vec::new(),
         });
     }
     records
+}
+
+/// What a program, or a first journey as a letter, may have left on a record.
+fn headers(rng: &mut Rng) -> Headers {
+    let header = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
+    rng.pick(&[
+        Vec::new(),
+        vec![header("trace", Some(b"00-4bf9"))],
+        vec![
+            header("b", Some(b"\xFF\x00")),
+            header("a", None),
+            header("b", Some(b"")),
+        ],
+        vec![
+            header("anabranch.reason", Some(b"old")),
+            header("mine", Some(b"1")),
+            header("anabranch.raw-bytes", Some(b"9")),
+        ],
+    ])
 }

@@ -67,7 +67,11 @@ pub struct TopicRecord {
     pub timestamp: Option<i64>,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    pub headers: Headers,
 }
+
+/// Names and values, in order.
+pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
 impl Input {
     /// Writes the files into `dir`, which exists.
@@ -268,6 +272,12 @@ pub fn run(input: &Input, params: &Params) -> Outcome {
         Job::BidStats => bids::run(input, params),
         Job::UserActivity => activity::run(input, params),
     }
+}
+
+/// The stamp of a result whose window starts at `start`; `None`: the time of writing.
+pub fn stamp(start: i64, largest: i64, params: &Params) -> Option<i64> {
+    let stamp = largest.min(start + params.size - 1);
+    (stamp > 0).then_some(stamp)
 }
 
 /// The event times of the records that are no dead letters, late ones included, with partition and

@@ -19,7 +19,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message as _};
+use rdkafka::message::{BorrowedHeaders, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -32,7 +32,21 @@ pub(crate) struct Message {
     pub(crate) partition: i32,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) headers: Headers,
+}
+
+/// Names and values, in order.
+pub(crate) type Headers = Vec<(String, Option<Vec<u8>>)>;
+
+/// A record as it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent<'a> {
+    /// Milliseconds; -1 is no stamp, `None` the time of writing.
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(String, Option<Vec<u8>>)],
 }
 
 impl Message {
@@ -46,7 +60,8 @@ pub(crate) fn header(message: &Message, name: &str) -> Option<String> {
     let mut found = message.headers.iter().filter(|(other, _)| other == name);
     let (_, value) = found.next()?;
     assert!(found.next().is_none(), "{name} is there twice: {message:?}");
-    Some(value.clone())
+    let value = value.as_ref().expect("it has a value");
+    Some(String::from_utf8(value.clone()).expect("it is text"))
 }
 
 /// A broker.
@@ -170,15 +185,35 @@ impl Topics {
         partition: i32,
         records: impl Iterator<Item = (Option<i64>, Option<&'a [u8]>, Option<&'a [u8]>)>,
     ) {
+        let sent = |(timestamp, key, value)| Sent {
+            timestamp,
+            key,
+            value,
+            headers: &[],
+        };
+        self.write(topic, partition, records.map(sent));
+    }
+
+    /// Writes records to one partition.
+    pub(crate) fn write<'a>(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: impl Iterator<Item = Sent<'a>>,
+    ) {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
             .set("enable.idempotence", "true")
             .set("message.max.bytes", "2000000")
             .create()
             .unwrap();
-        for (timestamp, key, value) in records {
+        for sent in records {
             let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
-            (record.key, record.payload, record.timestamp) = (key, value, timestamp);
+            (record.key, record.payload) = (sent.key, sent.value);
+            record.timestamp = sent.timestamp;
+            if !sent.headers.is_empty() {
+                record = record.headers(owned(sent.headers));
+            }
             let mut unsent = producer.send(record);
             while let Err((KafkaError::MessageProduction(_), record)) = unsent {
                 producer.poll(Duration::from_millis(10));
@@ -234,6 +269,7 @@ impl Topics {
                     partition: message.partition(),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
+                    timestamp: message.timestamp().to_millis(),
                     headers: headers(message.headers()),
                 }),
             }
@@ -242,11 +278,18 @@ impl Topics {
     }
 }
 
-fn headers(headers: Option<&rdkafka::message::BorrowedHeaders>) -> Vec<(String, String)> {
+fn headers(headers: Option<&BorrowedHeaders>) -> Headers {
     let each = headers.into_iter().flat_map(|headers| headers.iter());
-    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into();
-    each.map(|header| (header.key.to_owned(), text(header.value)))
+    each.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
         .collect()
+}
+
+fn owned(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
+    let with = |all: OwnedHeaders, (key, value): &(String, Option<Vec<u8>>)| {
+        let value = value.as_deref();
+        all.insert(Header { key, value })
+    };
+    headers.iter().fold(OwnedHeaders::new(), with)
 }
 
 /// The partition that the Java client would choose: its `murmur2`, written down once more.
