@@ -242,7 +242,6 @@ fn the_first_picture_comes_at_once() {
     proven(&terminal.ended(0));
     // Less than a second on a machine with nothing else to do.
     assert!(took < Duration::from_secs(10), "{took:?}");
-    println!("the first picture came after {took:?}");
 }
 
 #[test]
