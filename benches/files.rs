@@ -1,5 +1,8 @@
 //! `bid_stats` from files to a file as a whole process: events per second of processor time, peak
 //! memory, and what a second worker brings. `cargo bench --bench files [-- MILLIONS]`.
+//!
+//! Every run asserts that its results are those of the others. With `ANABRANCH_BENCH_ASSERT` set,
+//! what misses half of its goal, or takes more memory than that, is an error.
 
 #![allow(
     clippy::print_stdout,
@@ -14,9 +17,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{Cost, bids_on_disk, cost_of, median};
+use support::{Cost, bids_on_disk, cost_of, hold, median};
 
 const RUNS: usize = 5;
+/// Half of the goal: millions of events per second of processor time.
+const RATE_MIN: f64 = 1.6;
+const PEAK_MAX: f64 = 150.0;
+/// Half of what a second worker is to bring.
+const TWO_MIN: f64 = 1.3;
 
 fn run(source: &Path, out: &Path, workers: usize) -> Cost {
     cost_of(
@@ -29,18 +37,26 @@ fn run(source: &Path, out: &Path, workers: usize) -> Cost {
     )
 }
 
+/// What there is, in whatever order it was written.
+fn digest(out: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
+    let ended = command.arg("digest").arg(out.join("stats.jsonl")).output();
+    let ended = ended.expect("the program starts");
+    assert!(ended.status.success(), "{ended:?}");
+    String::from_utf8(ended.stdout).expect("a digest is text")
+}
+
 /// Runs both in turn; the medians of each.
 fn alternate(count: u64, cases: &[(&str, &Path, usize)], out: &Path) {
     let mut costs: Vec<Vec<Cost>> = cases.iter().map(|_| Vec::new()).collect();
-    let mut lines = None;
+    let mut first = None;
     for _ in 0..RUNS {
         for ((_, source, workers), costs) in cases.iter().zip(&mut costs) {
             costs.push(run(source, out, *workers));
-            let text = fs::read_to_string(out.join("stats.jsonl")).expect("there are results");
-            // The same events, however they are split over files, give the same results.
-            let now = text.lines().count();
-            assert!(now > 0);
-            assert_eq!(*lines.get_or_insert(now), now, "results");
+            let now = digest(out);
+            assert!(!now.ends_with(" records 0\n"), "{now}");
+            // The same events, by however many workers, give the same results.
+            assert_eq!(*first.get_or_insert_with(|| now.clone()), now, "results");
         }
     }
     println!("| {count} bids, file to file | events per CPU-second | wall s | peak MB |");
@@ -50,6 +66,8 @@ fn alternate(count: u64, cases: &[(&str, &Path, usize)], out: &Path) {
         let rate = count as f64 / of(|cost| cost.cpu) / 1e6;
         let (wall, peak) = (of(|cost| cost.wall), of(|cost| cost.peak_mb));
         println!("| {name} | {rate:.2} M | {wall:.2} | {peak:.0} |");
+        hold(rate >= RATE_MIN, &format!("{name}: {rate:.2} M"));
+        hold(peak <= PEAK_MAX, &format!("{name}: {peak:.0} MB"));
     }
     let walls = |costs: &[Cost]| costs.iter().map(|cost| cost.wall).collect::<Vec<_>>();
     if let [one, two] = &costs[..] {
@@ -58,7 +76,9 @@ fn alternate(count: u64, cases: &[(&str, &Path, usize)], out: &Path) {
             .zip(walls(two))
             .map(|(one, two)| one / two)
             .collect();
-        println!("two workers are {:.2} times as fast as one", median(ratios));
+        let ratio = median(ratios);
+        println!("two workers are {ratio:.2} times as fast as one");
+        hold(ratio >= TWO_MIN, &format!("two workers: {ratio:.2}"));
     }
 }
 

@@ -9,6 +9,11 @@
     )
 )]
 
+/// The README's job compiles.
+#[cfg(all(doctest, feature = "cli"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(feature = "dev-broker")]
 pub mod broker;
 #[cfg(feature = "cli")]

@@ -12,6 +12,7 @@
 mod terminal;
 
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use terminal::{Terminal, kill, wait_gone};
 
@@ -232,17 +233,31 @@ fn a_terminal_may_be_resized_and_small() {
 }
 
 #[test]
+fn the_first_picture_comes_at_once() {
+    let since = terminal::now();
+    let mut terminal = Terminal::start(ANABRANCH, 80, 24, &["demo"], &[]);
+    terminal.wait("the first picture", |screen| balance(screen).is_some());
+    let took = since.elapsed();
+    terminal.press("q");
+    proven(&terminal.ended(0));
+    // Less than a second on a machine with nothing else to do.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
 fn colours_are_shown_unless_they_are_unwanted() {
     let mut coloured = demo(80, 24, &[], &[]);
     assert!(coloured.ever_coloured());
     coloured.press("\u{3}"); // Ctrl-C is a key of a raw terminal
     proven(&coloured.ended(0));
-    let mut plain = demo(80, 24, &[], &[("NO_COLOR", "1")]);
-    plain.press("l");
-    plain.wait("the late event", |screen| screen.contains("late you by "));
-    assert!(!plain.ever_coloured());
-    plain.press("q");
-    proven(&plain.ended(0));
+    for (columns, rows) in [(80, 24), (200, 60)] {
+        let mut plain = demo(columns, rows, &[], &[("NO_COLOR", "1")]);
+        plain.press("l");
+        plain.wait("the late event", |screen| screen.contains("late you by "));
+        assert!(!plain.ever_coloured(), "{columns} × {rows}");
+        plain.press("q");
+        proven(&plain.ended(0));
+    }
 }
 
 #[test]

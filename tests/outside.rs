@@ -6,12 +6,15 @@
 mod program;
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use program::{Running, bid, names, program, run};
+use program::{DEADLINE, Running, bid, names, program, run};
 use tempfile::{TempDir, tempdir};
 
 /// A folder with so many bids, each in a window of its own.
@@ -279,6 +282,67 @@ fn a_pipe_that_is_closed_ends_a_run_with_1() {
     assert_eq!(ended.status.code(), Some(0));
     let lines = String::from_utf8(ended.stdout).unwrap().lines().count();
     assert_eq!(lines, 20_000);
+}
+
+/// A stream whose results nobody takes, with far more of them under way than a pipe holds.
+fn stuck_stream(folder: &Path) -> Running {
+    let arguments = "--source bids=- --sink stats=- --sink late=null: --sink dead=null:";
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    let mut running = Running::start_unread(&mut program("bid_stats", folder, &arguments));
+    let mut input = running.take_input();
+    let (tell, fed) = channel();
+    thread::spawn(move || {
+        for n in 0.. {
+            // Each in a window of its own.
+            if input.write_all(bid(1, n, n * 10_000).as_bytes()).is_err() {
+                return; // it has ended
+            }
+            if n == 20_000 {
+                tell.send(()).unwrap();
+            }
+        }
+    });
+    fed.recv_timeout(DEADLINE).expect("it reads");
+    running
+}
+
+#[test]
+fn a_stream_that_is_stuck_ends_in_time_after_a_signal() {
+    let folder = tempdir().unwrap();
+    let mut running = stuck_stream(folder.path());
+    let _unread = running.take_out();
+    running.signal("TERM");
+    let since = now();
+    let ended = running.ended_with_open_input();
+    let took = since.elapsed();
+    assert_eq!(ended.code, 1, "{}", ended.said());
+    assert!(
+        ended.said().contains("results were not all taken"),
+        "{}",
+        ended.said()
+    );
+    // Ten seconds are promised; the rest is for a machine with more to do.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn a_second_signal_ends_a_stream_at_once() {
+    let folder = tempdir().unwrap();
+    let mut running = stuck_stream(folder.path());
+    let _unread = running.take_out();
+    // Two of a kind could be seen as one.
+    running.signal("TERM");
+    running.signal("INT");
+    let since = now();
+    let ended = running.ended_with_open_input();
+    let took = since.elapsed();
+    assert!([130, 143].contains(&ended.code), "{ended:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test of how long it takes")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// What a run that warns shows on a terminal.

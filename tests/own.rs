@@ -1,8 +1,10 @@
 //! What users bring with them, done wrong: each mistake ends the job with an error that names it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use anabranch::connectors::{MemorySink, MemorySource, NullSink, Style};
 use anabranch::prelude::*;
-use anabranch::{ErrorKind, First};
+use anabranch::{ErrorKind, First, State, testing};
 
 /// Passes on the projection of `first`, but without the event's place.
 struct Around<F>(First<F>);
@@ -83,6 +85,76 @@ fn what_an_encoder_cannot_write_is_not_lost_in_silence() {
         error.to_string(),
         "sink `out`: a result cannot be encoded: too large"
     );
+}
+
+/// Comes back as one more.
+#[derive(Clone, Debug, Default)]
+struct More(i64);
+
+impl Serialize for More {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'a> Deserialize<'a> for More {
+    fn deserialize<D: serde::Deserializer<'a>>(from: D) -> std::result::Result<Self, D::Error> {
+        i64::deserialize(from).map(|n| Self(n + 1))
+    }
+}
+
+/// Comes back as nothing, and its bytes do not show it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Forgets(bool, #[serde(skip)] i64);
+
+/// Counts the events of a key, in a state of its own kind.
+struct CountIn<S>(fn(&mut S) -> i64);
+
+impl<S: State + Default> Process for CountIn<S> {
+    type Key = u8;
+    type In = i64;
+    type Out = i64;
+    type State = S;
+    fn on_event(&self, state: &mut S, _: &Event<i64>, cx: &mut ProcessContext<'_, Self>) {
+        let count = (self.0)(state);
+        cx.emit(count);
+    }
+}
+
+/// What the test of a job with that operator says.
+fn test_of<S: State + Default>(count: fn(&mut S) -> i64) -> String {
+    let job = Job::new("own", move |flow: &Flow<'_>| {
+        flow.source::<i64>("numbers")
+            .decode(|record| String::from_utf8_lossy(record.value()).parse::<i64>())
+            .event_time(|n| *n, Watermarks::lag(Duration::ZERO))
+            .key_by(|_| 0u8)
+            .process("count", CountIn(count))
+            .sink("out", |s| s.json());
+        Ok(())
+    });
+    let test = move || {
+        let numbers = [["1", "2", "3", "4"]];
+        testing::run(job)
+            .source("numbers", numbers)
+            .expect("out", ["1", "2", "3", "4"]);
+    };
+    let panic = catch_unwind(AssertUnwindSafe(test)).expect_err("it is done wrong");
+    *panic.downcast::<String>().expect("it says why")
+}
+
+#[test]
+fn a_test_finds_state_that_does_not_come_back() {
+    let said = test_of::<More>(|state| {
+        state.0 += 1;
+        state.0
+    });
+    assert!(said.contains("More"), "{said}");
+    assert!(said.contains("comes back as another value"), "{said}");
+    let said = test_of::<Forgets>(|state| {
+        (state.0, state.1) = (true, state.1 + 1);
+        state.1
+    });
+    assert!(said.contains("Records(1)"), "a run that differs: {said}");
 }
 
 #[test]

@@ -8,6 +8,9 @@ use anabranch::EventStream;
 use anabranch::State;
 use anabranch::timely::logging::{StartStop, TimelyEvent, TimelyEventBuilder};
 
+/// Milliseconds that an activation may take.
+pub(crate) const ACTIVATION_MAX: f64 = 20.0;
+
 /// The longest activation of each operator by its name, and how many of all took more than 20 ms.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Longest(Arc<Mutex<(Vec<(Duration, String)>, usize)>>);

@@ -81,6 +81,12 @@ pub(crate) fn bids_on_disk(count: u64, files: u32) -> PathBuf {
     folder
 }
 
+/// With `ANABRANCH_BENCH_ASSERT` set, what does not hold is an error.
+pub(crate) fn hold(holds: bool, what: &str) {
+    let must = std::env::var_os("ANABRANCH_BENCH_ASSERT").is_some();
+    assert!(!must || holds, "{what}");
+}
+
 /// The middle of some figures.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);

@@ -70,7 +70,7 @@ impl<'scope, T: 'static> Undecoded<'scope, T> {
     }
 
     /// Each record is decoded by `decode`, which sees key, value, headers and stamp. Null values
-    /// and values that are too large do not come here. An error makes a dead letter with reason
+    /// and values above 900,000 bytes do not come here. An error makes a dead letter with reason
     /// `decode`.
     ///
     /// # Example
@@ -115,6 +115,27 @@ impl<'scope, T: State> Stream<'scope, T> {
     ///
     /// Here every record is judged, by nothing but the records before it in its own partition: it
     /// enters, is late (port `late`), or has no usable time (port `dead`).
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// let job = Job::new("in-time", |flow: &Flow<'_>| {
+    ///     flow.source::<i64>("times")
+    ///         .decode(|record| sonic_rs::from_slice::<i64>(record.value()))
+    ///         .event_time(|time| *time, Watermarks::lag(Duration::from_millis(5)))
+    ///         .key_by(|_| ())
+    ///         .order()
+    ///         .events()
+    ///         .sink("in_time", |s| s.json());
+    ///     Ok(())
+    /// });
+    /// // 94 is more than the lag behind the largest time before it: it leaves by the port `late`.
+    /// testing::run(job)
+    ///     .source("times", [["1", "100", "94", "95"]])
+    ///     .expect("in_time", ["1", "100", "95"]);
+    /// ```
     pub fn event_time<S: ToEventTime>(
         self,
         time: impl Fn(&T) -> S + 'static,
@@ -123,7 +144,30 @@ impl<'scope, T: State> Stream<'scope, T> {
         self.enter(Box::new(move |value, _| time(value).to_event_time()), rules)
     }
 
-    /// As [`Stream::event_time`], with the stamp that the log gave the record.
+    /// As [`Stream::event_time`], with the stamp that the log gave the record. A record without one
+    /// is a dead letter, `no-event-time`; lines of files have none.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::connectors::MemoryRecord;
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// let job = Job::new("copy", |flow: &Flow<'_>| {
+    ///     flow.source::<i64>("numbers")
+    ///         .decode(|record| sonic_rs::from_slice::<i64>(record.value()))
+    ///         .event_time_from_record(Watermarks::lag(Duration::ZERO))
+    ///         .sink("copy", |s| s.json());
+    ///     Ok(())
+    /// });
+    /// let record = |value: &str, stamp: Option<i64>| MemoryRecord {
+    ///     timestamp: stamp.map(EventTime::from_millis),
+    ///     ..MemoryRecord::from(value)
+    /// };
+    /// testing::run(job)
+    ///     .source("numbers", [[record("7", Some(1_000)), record("8", None)]])
+    ///     .expect("copy", ["7"]);
+    /// ```
     pub fn event_time_from_record(self, rules: Watermarks) -> EventStream<'scope, T> {
         self.enter(
             Box::new(|_, record| record.timestamp.to_event_time()),

@@ -11,7 +11,7 @@ use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::{Capability, Operator};
 use timely::progress::frontier::MutableAntichain;
 
-use super::freezing::Freezing;
+use super::freezing::{Freezing, renew, track};
 use crate::observe::Holding;
 use crate::state::saved::Saved;
 use crate::state::{Size, State, codec};
@@ -85,6 +85,8 @@ struct Epochs<L: ByEpoch> {
     held: Held,
     /// `None`: there are no checkpoints.
     freezing: Option<Freezing>,
+    /// A test: after each epoch the state goes through the codec.
+    renews: bool,
 }
 
 /// What the operator's state took when it was last measured, and who is told.
@@ -114,9 +116,14 @@ impl<L: ByEpoch> Epochs<L> {
         freezing: Option<(Freezing, Progress)>,
     ) -> Self {
         let (freezing, now) = freezing.unzip();
+        let (mut logic, renews) = (logic, shared.round_trip && freezing.is_none());
+        if renews {
+            track(&mut logic);
+        }
         Self {
             shared,
             logic,
+            renews,
             open: BTreeMap::new(),
             now: now.unwrap_or(Progress::START),
             out: Vec::new(),
@@ -183,6 +190,12 @@ impl<L: ByEpoch> Epochs<L> {
             }
             self.open.remove(&epoch);
             self.measure();
+            if self.renews
+                && let Err(error) = renew(&mut self.logic)
+            {
+                self.shared.control.fail(error);
+                return Turn::Done;
+            }
         }
         Turn::Done
     }

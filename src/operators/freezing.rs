@@ -43,11 +43,7 @@ impl Freezing {
             cx.control.fail(error);
             Progress::START
         });
-        each_piece(logic, |piece, _| {
-            piece.track();
-            Ok(())
-        })
-        .expect("tracking cannot fail");
+        track(logic);
         let this = Self {
             checkpoints,
             worker: cx.worker,
@@ -111,6 +107,20 @@ impl Freezing {
         }
         Ok(there)
     }
+}
+
+/// From now on `logic` notes what changes.
+pub(super) fn track<L: ByEpoch>(logic: &mut L) {
+    each_piece(logic, |piece, _| {
+        piece.track();
+        Ok(())
+    })
+    .expect("tracking cannot fail");
+}
+
+/// Sends what has changed through the codec, and goes on with what came back.
+pub(super) fn renew<L: ByEpoch>(logic: &mut L) -> Result {
+    each_piece(logic, |piece, _| piece.renew())
 }
 
 fn load<L: ByEpoch>(

@@ -124,6 +124,16 @@ impl<'scope, T: State> EventStream<'scope, T> {
     /// The letter holds the value as JSON and the coordinates of the record it came from; it is
     /// counted apart, for its record had already entered. [`EventStream::dead`] behind it takes
     /// just these letters.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// testing::drive(|events: EventStream<'_, i64>| events.try_map(|n| u8::try_from(*n)))
+    ///     .input([(1, 10), (2, 1_000)])
+    ///     .expect([(1, 10)]);
+    /// ```
     pub fn try_map<U: State, E: std::fmt::Display>(
         self,
         mut try_map: impl FnMut(&T) -> Result<U, E> + 'static,

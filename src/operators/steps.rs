@@ -44,6 +44,22 @@ impl<'scope, T: 'static> Stream<'scope, T> {
     }
 
     /// Turns each value into another, or its record into a dead letter with reason `decode`.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// let ports = Job::new("ports", |flow: &Flow<'_>| {
+    ///     flow.source::<i64>("numbers")
+    ///         .decode(|record| sonic_rs::from_slice::<i64>(record.value()))
+    ///         .try_map(u16::try_from)
+    ///         .event_time(|port| i64::from(*port), Watermarks::lag(Duration::ZERO))
+    ///         .sink("ports", |s| s.json());
+    ///     Ok(())
+    /// });
+    /// testing::run(ports).source("numbers", [["80", "-1", "443"]]).expect("ports", ["80", "443"]);
+    /// ```
     pub fn try_map<U: 'static, E: std::fmt::Display>(
         self,
         mut try_map: impl FnMut(T) -> Result<U, E> + 'static,

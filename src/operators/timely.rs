@@ -21,6 +21,19 @@ impl<'scope, T: State> EventStream<'scope, T> {
     /// then. Event times may not go back: an event that leaves must not lie before the watermark
     /// of its epoch. Epochs are cut anew in each run, so an answer that depends on which epoch an
     /// event came in is not the log's. State in there is not the engine's to keep.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    /// use anabranch::timely::dataflow::operators::vec::Filter;
+    ///
+    /// testing::drive(|events: EventStream<'_, i64>| {
+    ///     events.timely(|events| events.filter(|event| event.value > 10))
+    /// })
+    /// .input([(1, 10), (2, 20)])
+    /// .expect([(2, 20)]);
+    /// ```
     pub fn timely<U: State>(
         self,
         build: impl FnOnce(Events<'scope, T>) -> Events<'scope, U>,

@@ -79,7 +79,10 @@ pub(crate) fn round_trip<T: State>(value: &T) -> Result<T> {
     }
 }
 
-fn broken<T>(how: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(super) fn broken<T>(
+    how: &str,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
     let name = std::any::type_name::<T>();
     Error::usage(format!("type `{name}` {how} in the form of state")).because(cause)
 }

@@ -42,6 +42,13 @@ pub(crate) trait Saved {
     /// A type that cannot be read back, by its name.
     fn load(&mut self, group: i64, entry: &[u8]) -> Result;
 
+    /// Writes what has changed since it was last asked, and takes what is read back in its place:
+    /// what a test does after each epoch, so that a type that would break at recovery breaks there.
+    ///
+    /// # Errors
+    /// A type that does not come back as it was, by its name.
+    fn renew(&mut self) -> Result;
+
     /// All entries were taken. What `progress` has passed is let go: operators do not save that.
     fn loaded(&mut self, progress: Progress);
 }
@@ -60,6 +67,20 @@ pub(crate) struct Parcels {
 }
 
 impl Parcels {
+    /// The entries, in order.
+    pub(super) fn into_entries(mut self) -> Result<Vec<Vec<u8>>> {
+        self.close();
+        let mut all = Vec::new();
+        for parcel in &self.done {
+            if let Holds::Entries(entries) = Parcel::read(parcel)?.holds {
+                for entry in entries {
+                    all.push(entry?.1.to_vec());
+                }
+            }
+        }
+        Ok(all)
+    }
+
     pub(crate) fn of(operator: &str) -> Self {
         Self {
             operator: operator.into(),

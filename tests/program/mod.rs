@@ -140,6 +140,11 @@ impl Running {
         self.child.stdout.take().unwrap()
     }
 
+    /// Its standard input, to be written by somebody else.
+    pub(crate) fn take_input(&mut self) -> ChildStdin {
+        self.input.take().unwrap()
+    }
+
     /// Gives it input.
     pub(crate) fn write(&mut self, text: &str) {
         let input = self.input.as_mut().unwrap();

@@ -219,6 +219,6 @@ pub(crate) fn wait_gone(process: u32) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "for deadlines")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -6,11 +6,15 @@ use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::connectors::file::lines_from;
 use crate::connectors::{Batch, Share, Sink, Style, Waker, Writer, Written};
 use crate::error::{Error, Result};
+use crate::observe::{now, since};
 
+/// How long a run that was asked to stop waits until the last lines are taken.
+const CLOSE_MAX: Duration = Duration::from_secs(9);
 /// What is written at once: enough to hide the system call.
 const PIECE: usize = 256 << 10;
 
@@ -115,6 +119,11 @@ impl<W: Write + Send + 'static> Sink for StreamSink<W> {
         }))
     }
 
+    fn stopping(&self) {
+        lock(&self.outlet.queue).asked.get_or_insert_with(now);
+        self.outlet.changed.notify_all();
+    }
+
     fn finish(&self, _complete: bool) -> Result {
         let mut queue = lock(&self.outlet.queue);
         queue.stopped = true;
@@ -148,6 +157,8 @@ struct Queue {
     writing: bool,
     /// No more lines come.
     stopped: bool,
+    /// When somebody asked the run to stop.
+    asked: Option<Instant>,
     /// Why the thread has given up.
     failed: Option<String>,
     /// Workers that were told that there is no room.
@@ -246,7 +257,18 @@ impl Writer for StreamWriter {
         self.flush()?;
         let mut queue = lock(&self.outlet.queue);
         while queue.failed.is_none() && (queue.writing || !queue.waiting.is_empty()) {
-            queue = self.outlet.wait(queue);
+            let Some(asked) = queue.asked else {
+                queue = self.outlet.wait(queue);
+                continue;
+            };
+            // Whoever takes nothing would keep a run alive that is to end.
+            let left = CLOSE_MAX.saturating_sub(since(asked));
+            if left.is_zero() {
+                let why = "stopped: results were not all taken";
+                return Err(Error::operating(self.outlet.name).because(why));
+            }
+            let waited = self.outlet.changed.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         self.outlet.check(&queue)
     }
@@ -260,7 +282,6 @@ fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::io::Read;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
     use crate::connectors::Encoded;

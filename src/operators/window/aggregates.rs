@@ -9,6 +9,38 @@ use crate::state::State;
 
 /// Names aggregates over events of type `T`; the argument of
 /// [`WindowedStream::aggregate`](crate::WindowedStream::aggregate).
+///
+/// # Time and state
+/// None of them depends on the order in which events come, nor on workers or epochs. Each keeps a
+/// few words for each key and open window, however many events there are; `first` and `last` a
+/// value and its place, `count_by` an entry for each kind. A window without events has no result,
+/// so none of them says what nothing would be.
+///
+/// # Example
+/// ```
+/// use anabranch::prelude::*;
+/// use anabranch::testing;
+///
+/// testing::drive(|numbers: EventStream<'_, i64>| {
+///     numbers
+///         .key_by(|_| ())
+///         .window(Tumbling::of(Duration::from_millis(10)))
+///         .aggregate(|a| {
+///             let (count, sum, avg) = (a.count(), a.sum(|n| *n), a.avg(|n| *n));
+///             let (min, max, by) = (a.min(|n| *n), a.max(|n| *n), a.count_by(|n| n % 2));
+///             (count, sum, avg, min, max, a.first(|n| *n), a.last(|n| *n), by)
+///         })
+///         .emit_final()
+///         .map(|w| {
+///             let (count, sum, avg, min, max, first, last, by) = w.value;
+///             assert_eq!((count, sum, avg), (4, 13, 3.25));
+///             assert_eq!(by.into_iter().collect::<Vec<_>>(), [(0, 1), (1, 3)]);
+///             (min, max, first, last)
+///         })
+/// })
+/// .input([(3, 2), (1, 5), (2, 1), (1, 5)]) // by time 5, 5, 1, 2
+/// .expect([(9, (1, 5, 5, 2))]);
+/// ```
 #[derive(Debug)]
 pub struct Aggregates<T>(PhantomData<fn(&T)>);
 
@@ -17,7 +49,7 @@ impl<T> Aggregates<T> {
         Self(PhantomData)
     }
 
-    /// How many events there are.
+    /// How many events there are, duplicates too unless `dedup` is in front.
     pub fn count(&self) -> Count {
         Count
     }
@@ -42,12 +74,13 @@ impl<T> Aggregates<T> {
         Max(of)
     }
 
-    /// The value of the first event in log order.
+    /// The value of the first event in log order: by event time, then by source, partition and
+    /// offset, never by arrival.
     pub fn first<V: State, F: Fn(&T) -> V + 'static>(&self, of: F) -> First<F> {
         First(of)
     }
 
-    /// The value of the last event in log order.
+    /// The value of the last event in log order; ties as in [`first`](Self::first).
     pub fn last<V: State, F: Fn(&T) -> V + 'static>(&self, of: F) -> Last<F> {
         Last(of)
     }

@@ -48,6 +48,28 @@ pub struct Windowed<K, V> {
 
 impl<'scope, K: State + Hash + Eq, T: State> KeyedStream<'scope, K, T> {
     /// Cuts the events of each key into windows.
+    ///
+    /// # Time and state
+    /// An event belongs to the window that holds its event time, whenever it comes. Nothing is kept
+    /// here: what a window costs, and how long, is said where its results leave
+    /// ([`Aggregated::emit_final`]).
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// testing::drive(|events: EventStream<'_, i64>| {
+    ///     events
+    ///         .key_by(|_| ())
+    ///         .window(Tumbling::of(Duration::from_millis(10)))
+    ///         .aggregate(|a| a.count())
+    ///         .emit_final()
+    ///         .map(|w| (w.window.start.millis(), w.value))
+    /// })
+    /// .input([(-1, 7), (0, 7), (9, 7), (10, 7)])
+    /// .expect([(-1, (-10, 1)), (9, (0, 2)), (19, (10, 1))]);
+    /// ```
     pub fn window(self, windows: Tumbling) -> WindowedStream<'scope, K, T> {
         let cx = &self.stream.cx;
         if windows.size_millis() < 1 {
@@ -119,6 +141,23 @@ impl<'scope, K: State + Hash + Eq, T: State, A: Aggregate<T>> Aggregated<'scope,
     /// partition's watermark; such events do not come here, and neither do null or malformed
     /// ones. Duplicates count, unless `dedup` is in front. At the end of bounded input every open
     /// window fires; when a live run is stopped, none does.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// testing::drive(|prices: EventStream<'_, i64>| {
+    ///     prices
+    ///         .key_by(|_| ())
+    ///         .window(Tumbling::of(Duration::from_millis(10)))
+    ///         .aggregate(|a| a.max(|price| *price))
+    ///         .emit_final()
+    ///         .map(|w| w.value)
+    /// })
+    /// .input([(1, 5), (2, 8), (15, 3)])
+    /// .expect([(9, 8), (19, 3)]);
+    /// ```
     ///
     /// # Source
     /// Akidau et al., "The Dataflow Model", VLDB 2015, section 2.

@@ -116,6 +116,11 @@ impl<K: State + Hash + Eq, Acc: State> Saved for OpenWindows<K, Acc> {
         table.or_default().load(group, entry)
     }
 
+    fn renew(&mut self) -> Result {
+        self.turn(NOWHERE);
+        self.open.values_mut().try_for_each(Table::renew)
+    }
+
     /// A window that has fired is not saved as such.
     fn loaded(&mut self, progress: Progress) {
         let windows = self.windows;

@@ -1,5 +1,6 @@
 //! A table in checkpoints: the entries that changed, or all.
 
+use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::{BLOCK, Changes, Entry, Table};
@@ -61,10 +62,32 @@ impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
         Ok(())
     }
 
+    fn renew(&mut self) -> Result {
+        let (before, len) = (self.changed()?, self.len());
+        for entry in &before {
+            self.load(0, entry)?;
+        }
+        // What was read back counts as changed, so it is just this that is written again.
+        let after = self.changed()?;
+        let known: HashSet<_> = before.iter().collect();
+        if self.len() == len && after.iter().all(|entry| known.contains(entry)) {
+            return Ok(());
+        }
+        let (how, why) = ("comes back as another value", "its bytes or its key differ");
+        Err(codec::broken::<(K, V)>(how, why))
+    }
+
     fn loaded(&mut self, _progress: Progress) {}
 }
 
 impl<K: State + Hash + Eq, V: State> Table<K, V> {
+    /// The entries of what has changed.
+    fn changed(&mut self) -> Result<Vec<Vec<u8>>> {
+        let mut parcels = Parcels::of("");
+        while self.save(false, BLOCK, &mut parcels)? {}
+        parcels.into_entries()
+    }
+
     fn save_changed(
         &mut self,
         changes: &mut Changes<K>,

@@ -50,6 +50,11 @@ impl<T: State> Saved for Routed<'_, T> {
         Ok(())
     }
 
+    /// What is held has come through the codec.
+    fn renew(&mut self) -> Result {
+        Ok(())
+    }
+
     /// An event that was put back was saved again, and what the horizon has passed is out.
     fn loaded(&mut self, progress: Progress) {
         let queue = std::mem::take(self.queue);
