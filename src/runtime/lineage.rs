@@ -14,15 +14,19 @@ use crate::state::store;
 pub(super) type Committed = (Manifest, Vec<TopicEnds>);
 
 /// Whether the directory and what was committed are of one lineage. What was committed may still be
-/// on its way to readers, so which manifest it is is not asked before others are shut out. Returns
-/// the generation that committed last.
+/// on its way to readers, so which manifest it is is not asked before others are shut out. `seen`
+/// was the newest generation when this process got the job. Returns the one that committed last.
 ///
 /// # Errors
 /// They are not; or one of them is not there; or another instance has begun meanwhile.
-pub(super) fn look(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result<u64> {
-    let before = store::generations(disk, &own.dir)?;
+pub(super) fn look(
+    disk: &dyn Disk,
+    own: &CheckpointPlan,
+    commit: &dyn Commit,
+    seen: u64,
+) -> Result<u64> {
     let compared = compare(disk, own, commit);
-    if compared.is_err() && store::generations(disk, &own.dir)? != before {
+    if compared.is_err() && store::newest_generation(disk, &own.dir)? != seen {
         // The directory as it was before, and the progress after: they need not agree.
         return Err(taken_over(own));
     }

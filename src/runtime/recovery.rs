@@ -87,7 +87,7 @@ pub(super) fn find(
     held: Held,
 ) -> Result<Recovered> {
     let generation = match &own.commit {
-        Some(commit) => look(&**disk, &own, &**commit)?,
+        Some(commit) => look(&**disk, &own, &**commit, held.seen)?,
         None => 0,
     };
     // Before others are shut out: whoever of them wakes up later finds it, and lets this one be.

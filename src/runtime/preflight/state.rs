@@ -70,7 +70,8 @@ fn progress(own: &CheckpointPlan) -> Result<String> {
 /// As [`find`](crate::runtime::recovery::find), without effects.
 fn state(plan: &Plan, own: &CheckpointPlan) -> Result<String> {
     if let Some(commit) = &own.commit {
-        compare(&RealDisk, own, &**commit)?;
+        let seen = store::newest_generation(&RealDisk, &own.dir)?;
+        compare(&RealDisk, own, &**commit, seen)?;
     }
     let committed = committed(&RealDisk, own)?;
     let (manifest, from) = match (committed, &own.savepoint) {
