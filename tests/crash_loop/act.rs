@@ -30,7 +30,7 @@ impl Round<'_> {
             } => {
                 self.reach(stop)?;
                 self.stop(in_doubt)?;
-                self.take_over(kill, sleeps)
+                self.take_over(in_doubt, kill, sleeps)
             }
             Deed::Restart { clean, away } => self.restart_broker(clean, away),
             Deed::Rebuild { kills } => self.rebuild(kills),
@@ -55,8 +55,9 @@ impl Round<'_> {
     }
 
     /// Another instance takes over from the one that is stopped, which then wakes.
-    fn take_over(&mut self, kill: bool, sleeps: Duration) -> Outcome {
-        let was_up = self.has_committed() && !self.load.is_spent();
+    fn take_over(&mut self, in_doubt: bool, kill: bool, sleeps: Duration) -> Outcome {
+        // In doubt it gets another producer, as at its start.
+        let was_up = self.has_committed() && !self.load.is_spent() && !in_doubt;
         let folder = self.stage.folder.join("idle");
         let nobody = Instance::start(&mut Command::new("true"), &folder)?;
         self.zombie = Some(std::mem::replace(&mut self.instance, nobody));
@@ -74,9 +75,10 @@ impl Round<'_> {
         self.progresses(PATIENCE)
     }
 
-    /// Of two instances one ends with 4: the one that was stopped, if it had ever been the one. If
-    /// it had not, its request to be the one may be on its way when it wakes: it ends all the same,
-    /// but may shut the other out, which then ends with 1 and is the one again once restarted.
+    /// Of two instances one ends with 4: the one that was stopped, if it was the one. If it was
+    /// about to be, by a new producer, its request for that may be on its way when it wakes: it
+    /// ends all the same, but may shut the other out, which then ends with 1 and is the one again
+    /// once restarted.
     fn one_remains(&mut self, was_up: bool) -> Outcome {
         let since = now();
         if !was_up {
