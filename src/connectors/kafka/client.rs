@@ -13,6 +13,7 @@
     reason = "consuming in batches and producing with headers exist in the C interface only"
 )]
 
+mod asked;
 mod groups;
 mod producer;
 mod rights;

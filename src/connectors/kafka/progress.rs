@@ -51,7 +51,7 @@ pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
         consumer.assign(&places)
     })
     .map_err(|cause| about(reason(&cause)))?;
-    let (mut last, began) = (None, now());
+    let (mut last, mut complaint, began) = (None, None, now());
     while began.elapsed() < options.patience() {
         match consumer.poll(options.patience()) {
             Some(Ok(record)) if record.key() == Some(KEY) => {
@@ -59,15 +59,20 @@ pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
             }
             Some(Ok(_)) | None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
-            Some(Err(cause)) => {
-                if cause.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+            Some(Err(cause)) => match cause.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                     return Err(options.lacks(topic, Right::Read));
                 }
-                return Err(about(reason(&cause)));
-            }
+                // Nothing is asked of the group that every consumer has to name.
+                Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {}
+                // A broker that goes away comes back, or not within the patience.
+                _ => complaint = Some(reason(&cause)),
+            },
         }
     }
-    Err(about("it has no end in sight".to_owned()))
+    Err(about(
+        complaint.unwrap_or_else(|| "it has no end in sight".to_owned()),
+    ))
 }
 
 /// Whether this client may read and write the topic, where the cluster tells.

@@ -1,7 +1,6 @@
 //! What a client may do to a topic: only the C interface tells.
 
 use std::ffi::CStr;
-use std::ptr::NonNull;
 use std::time::Duration;
 
 use rdkafka::client::Client;
@@ -10,6 +9,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_AclOperation_t as Operation;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
+use super::asked::ask;
 use super::text;
 use crate::connectors::kafka::context::Context;
 
@@ -54,48 +54,22 @@ pub(crate) fn describe_topic(
     topic: &CStr,
     wait: Duration,
 ) -> Result<TopicFacts, RDKafkaErrorCode> {
-    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    let native = client.native_ptr();
-    // SAFETY: the client outlives the call. Options, topics and queue are ours until they are
-    // destroyed below, after the request is answered or given up; an error object that a setter
-    // returns is ours too. The event and what it lends live until it is destroyed.
-    unsafe {
-        let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let options = sys::rd_kafka_AdminOptions_new(native, kind);
-        let mut why = [0; 1];
-        sys::rd_kafka_AdminOptions_set_request_timeout(options, wait, why.as_mut_ptr(), 1);
-        let refused = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
-        if !refused.is_null() {
-            sys::rd_kafka_error_destroy(refused);
-        }
+    let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+    let answer = ask(client, kind, wait, |at| {
         let mut names = [topic.as_ptr()];
-        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-        let queue = sys::rd_kafka_queue_new(native);
-        sys::rd_kafka_DescribeTopics(native, topics, options, queue);
-        let event = sys::rd_kafka_queue_poll(queue, wait);
-        let answer = NonNull::new(event).map(|event| facts(event));
-        if !event.is_null() {
-            sys::rd_kafka_event_destroy(event);
+        // SAFETY: the name and what `at` lends live beyond the call, which copies the name; the
+        // collection is ours until it is destroyed.
+        unsafe {
+            let names = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+            sys::rd_kafka_DescribeTopics(at.client, names, at.options, at.queue);
+            sys::rd_kafka_TopicCollection_destroy(names);
         }
-        sys::rd_kafka_queue_destroy(queue);
-        sys::rd_kafka_TopicCollection_destroy(topics);
-        sys::rd_kafka_AdminOptions_destroy(options);
-        answer.unwrap_or(Err(RDKafkaErrorCode::OperationTimedOut))
-    }
-}
-
-/// # Safety
-/// `event` is the valid answer to a question for one topic.
-unsafe fn facts(event: NonNull<sys::rd_kafka_event_t>) -> Result<TopicFacts, RDKafkaErrorCode> {
+    })?;
     let mut facts = TopicFacts::default();
-    // SAFETY: the event is valid, and lends the descriptions and their parts; a pointer is used
+    // SAFETY: the answer lends the descriptions and their parts while it lives; a pointer is used
     // only with the count that came with it.
     unsafe {
-        let code = sys::rd_kafka_event_error(event.as_ptr());
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(code.into());
-        }
-        let result = sys::rd_kafka_event_DescribeTopics_result(event.as_ptr());
+        let result = sys::rd_kafka_event_DescribeTopics_result(answer.event());
         if result.is_null() {
             return Ok(facts);
         }
