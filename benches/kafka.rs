@@ -1,6 +1,6 @@
 //! `bid_stats` from Kafka to Kafka, as a whole process, against two loops without an engine: a
 //! relay that only consumes and produces, and what somebody who knows how writes by hand; and what
-//! it costs to be exactly once. Then how long the first result takes, and what a job costs that
+//! it costs to be exactly once, there and in `user_activity`. Then how long the first result takes, and what a job costs that
 //! has nothing to do.
 //!
 //! `cargo bench --bench kafka [-- MILLIONS [RUNS]]`. It starts a Kafka of its own, for which it
@@ -25,10 +25,10 @@ mod support;
 use std::env;
 use std::process::{Command, Stdio};
 
-use anabranch::connectors::generator::bids;
+use anabranch::connectors::generator::{behaviour, bids};
 use broker::Broker;
 use loops::Order;
-use support::{Cost, cost_of, median};
+use support::{Cost, cost_of, hold, median};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,26 +37,8 @@ const PARTITIONS: u32 = 4;
 const BIDS: &str = "bids";
 /// As an argument, it makes this program one of the loops.
 const LOOP: &str = "--loop";
-/// Floors: of the hand-written loop, of the relay, and the most memory in MB.
-const FLOORS: (f64, f64, f64) = (0.7, 0.45, 250.0);
-
-/// What one worker reads.
-fn engine(broker: &Broker, to: &str, workers: usize) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bid_stats"));
-    command
-        .arg(format!("--bootstrap={}", broker.bootstrap))
-        .arg(format!("--source=bids=kafka:{BIDS}"))
-        .arg(format!("--sink=stats=kafka:{to}"))
-        .args([
-            "--sink=late=null:",
-            "--sink=dead=null:",
-            "--bounded",
-            "--quiet",
-        ])
-        .arg(format!("--workers={workers}"))
-        .stdin(Stdio::null());
-    command
-}
+/// The most memory that a job may take, in MB.
+const PEAK: f64 = 250.0;
 
 /// This program as the loop of `order`.
 fn loop_of(order: &Order<'_>) -> Command {
@@ -65,38 +47,94 @@ fn loop_of(order: &Order<'_>) -> Command {
     command
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A job, and what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    Bids,
+    Activity,
+}
+
+impl Job {
+    fn topic(self) -> &'static str {
+        [BIDS, "events"][self as usize]
+    }
+
+    /// Writes `count` records.
+    fn fill(self, broker: &Broker, count: u64) {
+        let make = [bids(1), behaviour(1)][self as usize].clone();
+        broker.create(self.topic(), PARTITIONS);
+        let each = count / u64::from(PARTITIONS);
+        broker.fill(self.topic(), PARTITIONS, each, |partition, index, value| {
+            make(partition, index, value);
+        });
+    }
+
+    /// The job with so many workers, from its topic into another.
+    fn command(self, broker: &Broker, to: &str, workers: usize) -> Command {
+        let (binary, source, sink) = match self {
+            Self::Bids => (env!("CARGO_BIN_EXE_bid_stats"), "bids", "stats"),
+            Self::Activity => (env!("CARGO_BIN_EXE_user_activity"), "events", "activity"),
+        };
+        let mut command = Command::new(binary);
+        command
+            .arg(format!("--bootstrap={}", broker.bootstrap))
+            .arg(format!("--source={source}=kafka:{}", self.topic()))
+            .arg(format!("--sink={sink}=kafka:{to}"))
+            .args(["--sink=late=null:", "--sink=dead=null:"])
+            .args(["--bounded", "--quiet"])
+            .arg(format!("--workers={workers}"))
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
-    OneWorker,
-    TwoWorkers,
+    /// A job with so many workers, exactly once with a checkpoint each so often, or at least once.
+    Engine(Job, usize, Option<&'static str>),
     Relay,
     Hand,
-    /// Exactly once, with a checkpoint every second, and every tenth of one.
-    OnceASecond,
-    OnceATenth,
-    TwoOnceASecond,
 }
 
 impl Program {
-    const ALL: [Self; 7] = [
-        Self::OneWorker,
-        Self::OnceASecond,
+    const ALL: [Self; 11] = [
+        Self::Engine(Job::Bids, 1, None),
+        Self::Engine(Job::Bids, 1, Some("1s")),
         Self::Hand,
-        Self::OnceATenth,
+        Self::Engine(Job::Bids, 1, Some("100ms")),
         Self::Relay,
-        Self::TwoWorkers,
-        Self::TwoOnceASecond,
+        Self::Engine(Job::Bids, 2, None),
+        Self::Engine(Job::Bids, 2, Some("1s")),
+        Self::Engine(Job::Bids, 2, Some("100ms")),
+        Self::Engine(Job::Activity, 1, None),
+        Self::Engine(Job::Activity, 1, Some("1s")),
+        Self::Engine(Job::Activity, 1, Some("100ms")),
     ];
 
-    fn name(self) -> &'static str {
+    fn place(self) -> usize {
+        let place = Self::ALL.iter().position(|it| *it == self);
+        place.expect("a program of the race")
+    }
+
+    fn job(self) -> Job {
         match self {
-            Self::OneWorker => "engine, one worker",
-            Self::TwoWorkers => "engine, two workers",
-            Self::Relay => "(a) relay",
-            Self::Hand => "(b) hand",
-            Self::OnceASecond => "one worker, exactly once, 1 s",
-            Self::OnceATenth => "one worker, exactly once, 100 ms",
-            Self::TwoOnceASecond => "two workers, exactly once, 1 s",
+            Self::Engine(job, ..) => job,
+            Self::Relay | Self::Hand => Job::Bids,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Engine(Job::Bids, workers, None) => format!("engine, {workers} workers"),
+            Self::Engine(Job::Bids, workers, Some(each)) => {
+                format!("engine, {workers} workers, exactly once, {each}")
+            }
+            Self::Engine(Job::Activity, _, None) => "user_activity".to_owned(),
+            Self::Engine(Job::Activity, _, Some(each)) => {
+                format!("user_activity, exactly once, {each}")
+            }
+            Self::Relay => "(a) relay".to_owned(),
+            Self::Hand => "(b) hand".to_owned(),
         }
     }
 }
@@ -105,15 +143,18 @@ impl Program {
 struct Race<'a> {
     broker: &'a Broker,
     count: u64,
-    /// What the first run of the engine wrote.
-    expected: Vec<Vec<u8>>,
-    costs: [Vec<Cost>; 7],
+    /// What the first run of each job wrote.
+    expected: [Vec<Vec<u8>>; 2],
+    costs: [Vec<Cost>; Program::ALL.len()],
 }
 
 impl Race<'_> {
     fn run(&mut self, program: Program, round: usize) {
-        let to = format!("results-{}-{round}", program as usize);
+        let to = format!("results-{}-{round}", program.place());
         self.broker.create(&to, PARTITIONS);
+        let expected = &self.expected[program.job() as usize];
+        let results = expected.len().max(1);
+        let bytes = expected.iter().map(Vec::len).sum::<usize>() / results;
         let order = |relay| Order {
             bootstrap: &self.broker.bootstrap,
             from: BIDS,
@@ -121,100 +162,105 @@ impl Race<'_> {
             partitions: PARTITIONS,
             relay,
         };
-        let results = self.expected.len().max(1);
-        let bytes = self.expected.iter().map(Vec::len).sum::<usize>() / results;
         let state = tempfile::tempdir().expect("a folder for state");
-        let once = |workers, interval: &str| {
-            let mut command = engine(self.broker, &to, workers);
-            command.args(["--job-id", &to, "--checkpoint-interval", interval]);
-            command.arg("--state-dir").arg(state.path());
-            command
-        };
-        let cost = cost_of(&mut match program {
-            Program::OnceASecond => once(1, "1s"),
-            Program::OnceATenth => once(1, "100ms"),
-            Program::TwoOnceASecond => once(2, "1s"),
-            Program::OneWorker => engine(self.broker, &to, 1),
-            Program::TwoWorkers => engine(self.broker, &to, 2),
+        let mut command = match program {
+            Program::Engine(job, workers, _) => job.command(self.broker, &to, workers),
             Program::Relay => loop_of(&order(Some((self.count, results as u64, bytes)))),
             Program::Hand => loop_of(&order(None)),
-        });
+        };
+        if let Program::Engine(.., Some(each)) = program {
+            command.args(["--job-id", &to, "--checkpoint-interval", each]);
+            command.arg("--state-dir").arg(state.path());
+        }
+        let cost = cost_of(&mut command);
         let written = self.broker.reader(&to).sorted();
-        if self.expected.is_empty() {
-            println!("{} bids, {} results", self.count, written.len());
-            self.expected = written;
+        if expected.is_empty() {
+            println!("{}: {} results", program.name(), written.len());
+            self.expected[program.job() as usize] = written;
         } else if program == Program::Relay {
-            assert_eq!(written.len(), self.expected.len(), "results of the relay");
+            assert_eq!(written.len(), expected.len(), "results of the relay");
         } else {
             // Not `assert_eq!`, which would print both.
-            assert!(
-                written == self.expected,
-                "{}: other results",
-                program.name()
-            );
+            assert!(written == *expected, "{}: other results", program.name());
         }
         self.broker.delete(&to);
-        self.costs[program as usize].push(cost);
+        self.costs[program.place()].push(cost);
     }
 
     fn of(&self, program: Program, figure: fn(&Cost) -> f64) -> f64 {
-        median(self.costs[program as usize].iter().map(figure).collect())
+        median(self.costs[program.place()].iter().map(figure).collect())
     }
 
-    /// The median of the ratios of runs that came one after the other.
-    fn ratio(&self, other: Program) -> f64 {
-        self.between(Program::OneWorker, other)
-    }
-
-    fn between(&self, one: Program, other: Program) -> f64 {
-        let engine = &self.costs[one as usize];
-        let pairs = engine.iter().zip(&self.costs[other as usize]);
-        median(
-            pairs
-                .map(|(engine, other)| other.cpu / engine.cpu)
-                .collect(),
-        )
+    /// How many events `one` does in the processor time of one of `other`: the median of the ratios
+    /// of runs that came one after the other.
+    fn ratio(&self, one: Program, other: Program) -> f64 {
+        let ones = self.costs[one.place()].iter();
+        let pairs = ones.zip(&self.costs[other.place()]);
+        median(pairs.map(|(one, other)| other.cpu / one.cpu).collect())
     }
 
     fn report(&self) {
         println!(
-            "| {} bids, Kafka to Kafka | events per CPU-second | wall s | peak MB |",
+            "| {} events, Kafka to Kafka | events per CPU-second | wall s | peak MB |",
             self.count
         );
         println!("|---|---|---|---|");
         for program in Program::ALL {
             let rate = self.count as f64 / self.of(program, |cost| cost.cpu) / 1e6;
-            let (wall, peak) = (
-                self.of(program, |cost| cost.wall),
-                self.of(program, |cost| cost.peak_mb),
-            );
-            println!(
-                "| {} | {rate:.2} M | {wall:.2} | {peak:.0} |",
-                program.name()
-            );
+            let wall = self.of(program, |cost| cost.wall);
+            let peak = self.of(program, |cost| cost.peak_mb);
+            let name = program.name();
+            println!("| {name} | {rate:.2} M | {wall:.2} | {peak:.0} |");
+            let engine = matches!(program, Program::Engine(..));
+            hold(!engine || peak <= PEAK, &format!("{name}: {peak:.0} MB"));
         }
-        let (hand, relay) = (self.ratio(Program::Hand), self.ratio(Program::Relay));
+        let engine = Program::Engine(Job::Bids, 1, None);
+        let hand = self.ratio(engine, Program::Hand);
+        let relay = self.ratio(engine, Program::Relay);
         println!(
             "one worker is {hand:.2} of (b) hand (goal 1.0), {relay:.2} of (a) relay (goal 0.6)"
         );
-        let (second, tenth, two) = (
-            self.between(Program::OnceASecond, Program::OneWorker),
-            self.between(Program::OnceATenth, Program::OneWorker),
-            self.between(Program::TwoOnceASecond, Program::TwoWorkers),
-        );
-        println!(
-            "exactly once at 1 s is {second:.2} of at least once (goal 0.90), {two:.2} with two \
-             workers, {tenth:.2} at 100 ms (goal 0.70)"
-        );
-        let peak = self.of(Program::OneWorker, |cost| cost.peak_mb);
-        if env::var_os("ANABRANCH_BENCH_ASSERT").is_some() {
-            assert!(hand >= FLOORS.0, "{hand:.2} of the hand-written loop");
-            assert!(relay >= FLOORS.1, "{relay:.2} of the relay");
-            assert!(second >= 0.90, "{second:.2} of at least once");
-            assert!(tenth >= 0.70, "{tenth:.2} of at least once");
-            assert!(peak <= FLOORS.2, "{peak:.0} MB");
+        hold(hand >= 0.7, &format!("{hand:.2} of the hand-written loop"));
+        hold(relay >= 0.45, &format!("{relay:.2} of the relay"));
+        for once in Program::ALL {
+            let Program::Engine(job, workers, Some(each)) = once else {
+                continue;
+            };
+            let ratio = self.ratio(once, Program::Engine(job, workers, None));
+            let goal = if each == "1s" { 0.90 } else { 0.70 };
+            let said = format!(
+                "{} is {ratio:.2} of at least once (goal {goal:.2})",
+                once.name()
+            );
+            println!("{said}");
+            hold(ratio >= goal, &said);
         }
     }
+}
+
+/// How long it takes to make a lost state again from the log.
+fn rebuild(broker: &Broker, count: u64) {
+    let state = tempfile::tempdir().expect("a folder for state");
+    broker.create("rebuilt", PARTITIONS);
+    let once = |more: &[&str]| {
+        let mut command = Job::Bids.command(broker, "rebuilt", 1);
+        command.args(["--job-id=rebuilt", "--catch-up"]).args(more);
+        cost_of(command.arg("--state-dir").arg(state.path()))
+    };
+    let read = once(&[]);
+    let before = broker.reader("rebuilt").sorted();
+    std::fs::remove_dir_all(state.path()).expect("the state can be lost");
+    let again = once(&["--rebuild"]);
+    let after = broker.reader("rebuilt").sorted();
+    assert!(
+        before == after,
+        "a rebuild writes nothing that was committed"
+    );
+    println!(
+        "{count} events: state made again from the log in {:.2} s, with {:.2} s of processor time; \
+         read for the first time in {:.2} s, with {:.2} s",
+        again.wall, again.cpu, read.wall, read.cpu
+    );
 }
 
 fn main() {
@@ -234,21 +280,14 @@ fn main() {
         Err(missing) => return println!("SKIPPED: no Kafka can be started: {missing} is missing"),
     };
     starts::report(&broker);
-    broker.create(BIDS, PARTITIONS);
-    let make = bids(1);
-    broker.fill(
-        BIDS,
-        PARTITIONS,
-        count / u64::from(PARTITIONS),
-        |partition, index, value| {
-            make(partition, index, value);
-        },
-    );
+    for job in [Job::Bids, Job::Activity] {
+        job.fill(&broker, count);
+    }
     let mut race = Race {
         broker: &broker,
         count,
-        expected: Vec::new(),
-        costs: [const { Vec::new() }; 7],
+        expected: Default::default(),
+        costs: [const { Vec::new() }; Program::ALL.len()],
     };
     for round in 0..runs {
         for program in Program::ALL {
@@ -256,4 +295,5 @@ fn main() {
         }
     }
     race.report();
+    rebuild(&broker, count);
 }

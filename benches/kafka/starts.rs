@@ -17,6 +17,7 @@ const PARTITIONS: u32 = 4;
 /// Milliseconds to the first result.
 const FILES_MAX: f64 = 50.0;
 const KAFKA_MAX: f64 = 150.0;
+const COMMITTED_MAX: f64 = 900.0;
 /// Percents of a core.
 const IDLE_MAX: f64 = 1.0;
 
@@ -67,18 +68,21 @@ fn first_line(folder: &Path) -> f64 {
     took
 }
 
-/// Milliseconds from the start of a live job to its first record in the topic `to`, and the job.
-fn first_record(broker: &Broker, from: &str, to: &str) -> (f64, Child) {
+/// Milliseconds from the start of a live job to the first record that a read-committed reader sees
+/// in the topic `to`, and the job. With `state`, it is exactly once.
+fn first_record(broker: &Broker, from: &str, to: &str, state: Option<&Path>) -> (f64, Child) {
     broker.create(to, 1);
     let values = broker.reader(to);
     values.wait_for_ends();
     let start = now();
-    let child = job()
-        .arg(format!("--bootstrap={}", broker.bootstrap))
+    let mut job = job();
+    job.arg(format!("--bootstrap={}", broker.bootstrap))
         .arg(format!("--source=bids=kafka:{from}"))
-        .arg(format!("--sink=stats=kafka:{to}"))
-        .spawn()
-        .expect("the job starts");
+        .arg(format!("--sink=stats=kafka:{to}"));
+    if let Some(state) = state {
+        job.arg("--state-dir").arg(state).args(["--job-id", to]);
+    }
+    let child = job.spawn().expect("the job starts");
     values.wait_for_one();
     (start.elapsed().as_secs_f64() * 1e3, child)
 }
@@ -131,7 +135,7 @@ pub(crate) fn report(broker: &Broker) {
     });
     let mut topics = Vec::new();
     for run in 0..RUNS {
-        let (took, child) = first_record(broker, "small", &format!("first-{run}"));
+        let (took, child) = first_record(broker, "small", &format!("first-{run}"), None);
         topics.push(took);
         if run == 0 {
             let idle = idle(&child);
@@ -143,4 +147,18 @@ pub(crate) fn report(broker: &Broker) {
     let middle = median(topics.clone());
     println!("first result from Kafka after {middle:.0} ms (goal {KAFKA_MAX}): {topics:.0?}");
     hold(middle <= KAFKA_MAX, "first result from Kafka");
+
+    let committed = (0..RUNS).map(|run| {
+        let state = folder.path().join(format!("state-{run}"));
+        let (took, child) = first_record(broker, "small", &format!("once-{run}"), Some(&state));
+        end(child);
+        took
+    });
+    let committed: Vec<f64> = committed.collect();
+    let middle = median(committed.clone());
+    println!(
+        "first committed result of a fresh job after {middle:.0} ms (goal {COMMITTED_MAX}): \
+         {committed:.0?}"
+    );
+    hold(middle <= COMMITTED_MAX, "first committed result");
 }
