@@ -137,6 +137,17 @@ fn what_exactly_once_needs_is_named_right_by_right() {
         assert_eq!(ran.code, 1, "{}", ran.said());
         let says = format!("{what} is missing for User:alice");
         assert!(ran.said().contains(&says), "`{says}` in: {}", ran.said());
+        // A check says so, too, but for what no cluster tells before it is used.
+        let checked = as_alice("wonderland", &names, &[&kept[..], &["--check"]].concat());
+        let told = checked.out.iter().any(|line| line.contains(&says));
+        let asked = !what.starts_with("transactional id");
+        let code = i32::from(asked);
+        assert_eq!(
+            (told, checked.code),
+            (asked, code),
+            "`{says}`: {:?}",
+            checked.out
+        );
     };
     lacks(&format!("topic `{progress}`: right Write"));
     allow("Read", &progress);

@@ -12,6 +12,9 @@ pub(crate) trait Commit: Send + Sync {
     /// Where that is, for messages.
     fn describe(&self) -> String;
 
+    /// Looks at whether a run may commit, as far as that is told without effects.
+    fn check(&self) -> Result;
+
     /// The record that was committed last.
     fn last(&self) -> Result<Option<Vec<u8>>>;
 
@@ -137,6 +140,10 @@ pub(crate) enum Transactions {}
 #[cfg(not(feature = "kafka"))]
 impl Commit for Transactions {
     fn describe(&self) -> String {
+        match *self {}
+    }
+
+    fn check(&self) -> Result {
         match *self {}
     }
 

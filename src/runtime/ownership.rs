@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::decision::{Decision, Facts, Life, LockFact, decide};
+pub(super) use self::identity::person;
 use self::identity::{Identity, Signature};
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
@@ -189,7 +190,7 @@ fn owned(plan: &CheckpointPlan, holder: Option<&str>, members: &[Member], me: &I
         me.life(member.as_ref(), None, false) != Life::Dead
     };
     let member = members.iter().find(lives).map(|member| {
-        let (who, host) = (identity::person(&member.name), &member.host);
+        let (who, host) = (person(&member.name), &member.host);
         format!("{who} at {host}")
     });
     let hint = match plan.commit {
@@ -201,7 +202,7 @@ fn owned(plan: &CheckpointPlan, holder: Option<&str>, members: &[Member], me: &I
             format!("job `{job}` runs already, with another state directory than `{dir}`: {member}")
         }
         (holder, member) => {
-            let holder = holder.map_or("another process", identity::person);
+            let holder = holder.map_or("another process", person);
             let member = member.map_or_else(String::new, |member| format!(" ({member})"));
             format!(
                 "job `{job}` runs already: state directory `{dir}` is in use by {holder}{member}"

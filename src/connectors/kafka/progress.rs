@@ -75,8 +75,23 @@ pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
     ))
 }
 
-/// Whether this client may read and write the topic, where the cluster tells.
-fn check_rights(topic: &str, probe: &Probe) -> Result {
+/// Whether the topic is there and may be used as it is, as far as the cluster tells.
+///
+/// # Errors
+/// It has several partitions, or a right to it is missing.
+fn look(topic: &str, probe: &Probe) -> Result<bool> {
+    let found = probe.find(topic).map_err(|why| match why {
+        NotFound::Refused => probe.options.lacks(topic, Right::Write),
+        NotFound::Error(error) => error,
+    })?;
+    match found {
+        None => return Ok(false),
+        Some(1) => {}
+        Some(count) => {
+            let why = format!("topic `{topic}` has {count} partitions; progress needs just one");
+            return Err(Error::usage(why));
+        }
+    }
     let name = CString::new(topic).unwrap_or_default();
     let facts = describe_topic(probe.client(), &name, probe.options.patience());
     for right in [Right::Read, Right::Write] {
@@ -84,26 +99,25 @@ fn check_rights(topic: &str, probe: &Probe) -> Result {
             return Err(probe.options.lacks(topic, right));
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Looks at what is there, and makes nothing.
+///
+/// # Errors
+/// It cannot be used as it is.
+pub(super) fn check(topic: &str, options: &Arc<KafkaOptions>) -> Result {
+    look(topic, &Probe::new(options)?).map(|_| ())
 }
 
 /// Creates the topic, if it is not there.
 ///
 /// # Errors
-/// It cannot be created, or has several partitions, or a right to it is missing.
+/// It cannot be created, or cannot be used as it is.
 pub(super) fn create(topic: &str, options: &Arc<KafkaOptions>) -> Result {
     let probe = Probe::new(options)?;
-    let found = probe.find(topic).map_err(|why| match why {
-        NotFound::Refused => options.lacks(topic, Right::Write),
-        NotFound::Error(error) => error,
-    })?;
-    match found {
-        Some(1) => return check_rights(topic, &probe),
-        Some(count) => {
-            let why = format!("topic `{topic}` has {count} partitions; progress needs just one");
-            return Err(Error::usage(why));
-        }
-        None => {}
+    if look(topic, &probe)? {
+        return Ok(());
     }
     let admin: AdminClient<Context> = options
         .client()

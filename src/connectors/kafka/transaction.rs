@@ -249,6 +249,10 @@ impl Commit for Transaction {
         format!("kafka:{}", self.topic)
     }
 
+    fn check(&self) -> Result {
+        progress::check(&self.topic, &self.options)
+    }
+
     fn last(&self) -> Result<Option<Vec<u8>>> {
         progress::read(&self.topic, &self.options)
     }

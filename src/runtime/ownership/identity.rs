@@ -134,7 +134,7 @@ impl fmt::Display for Identity {
 }
 
 /// What of an [`Identity`] is for people.
-pub(super) fn person(text: &str) -> &str {
+pub(crate) fn person(text: &str) -> &str {
     let line = text.lines().next().unwrap_or_default();
     line.split_once(" (").map_or(line, |(person, _)| person)
 }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use super::{Finding, Plan};
-use crate::connectors::Source;
+use crate::connectors::{Commit, Member, Source};
 use crate::error::Result;
 use crate::observe::grouped;
 use crate::runtime::checkpoint_plan::CheckpointPlan;
 use crate::runtime::lineage::{check, check_job, committed, look as compare};
+use crate::runtime::ownership::person;
 use crate::runtime::progress_record::ProgressRecord;
 use crate::runtime::rebuild;
 use crate::runtime::recovery::resume;
@@ -26,7 +27,11 @@ pub(super) fn look(plan: &Plan) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if let Some(commit) = &own.commit {
-        let found = progress(own);
+        findings.push(Finding {
+            what: format!("job {}", own.job),
+            found: commit.members().map(|members| group(&members)),
+        });
+        let found = commit.check().and_then(|()| progress(&**commit));
         let is_known = found.is_ok();
         findings.push(Finding {
             what: format!("progress topic {}", commit.describe()),
@@ -55,10 +60,16 @@ pub(super) fn sources(plan: &Plan) -> &[Arc<dyn Source>] {
     }
 }
 
-fn progress(own: &CheckpointPlan) -> Result<String> {
-    let Some(commit) = &own.commit else {
-        return Ok(String::new());
+/// Who is in the job's group. That is nothing amiss: a check before an upgrade finds the old one.
+fn group(members: &[Member]) -> String {
+    let Some(member) = members.first() else {
+        return "nobody is in its group".to_owned();
     };
+    let (who, host) = (person(&member.name), &member.host);
+    format!("{who} at {host} is in its group")
+}
+
+fn progress(commit: &dyn Commit) -> Result<String> {
     let Some(record) = commit.last()? else {
         return Ok("nothing is committed yet".to_owned());
     };
