@@ -7,38 +7,17 @@
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
 mod once;
+mod places;
 mod program;
 mod topics;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 use once::{Place, expected};
+use places::{CRASH_AT, places};
 use program::{Running, program};
-
-const CRASH_AT: &str = "ANABRANCH_CRASH_AT";
-
-/// Names of all places in the sources.
-fn places() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![Path::new("src").to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            let calls = text.split("crash_point(\"").skip(1);
-            found.extend(calls.map(|rest| rest.split('"').next().unwrap().to_owned()));
-        }
-    }
-    found
-}
 
 /// Runs a job until it ends at `place`; returns whether it did.
 fn crash(place: &Place, name: &str, hit: u32, workers: &str) -> bool {
@@ -103,7 +82,7 @@ fn hold_rebuild(name: &str, hit: u32, workers: &str) -> bool {
 #[test]
 fn whatever_was_on_its_way_is_there_once() {
     // A job that writes files comes to those of outputs: `tests/exactly_once_files.rs`.
-    let mut places = places();
+    let mut places = places(|_| false);
     places.retain(|name| !name.starts_with("output"));
     assert!(places.len() >= 10, "{places:?}");
     let ends = count(&places, hold);
@@ -113,7 +92,7 @@ fn whatever_was_on_its_way_is_there_once() {
 
 #[test]
 fn what_there_was_stays_until_it_is_made_again() {
-    let places = places();
+    let places = places(|_| false);
     let ends = count(&places, hold_rebuild);
     let most = 6 * places.len();
     assert!(ends >= most / 2, "only {ends} ends of {most}");

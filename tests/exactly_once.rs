@@ -10,6 +10,7 @@ mod topics;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use once::{Place, expected};
@@ -92,6 +93,36 @@ fn a_job_with_nothing_to_do_commits_nothing_and_writes_nothing() {
     drop(running);
 }
 
+#[test]
+fn a_disk_that_takes_no_more_ends_the_job_and_what_was_committed_stays() {
+    let place = Place::new();
+    place.write(0, 30);
+    // What asks for more than it may have is told so, and not ended by a signal.
+    let job = program("bid_stats", place.path(), &place.arguments(&[]));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]);
+    shell.arg(job.get_program()).args(job.get_args());
+    let running = Running::start(shell.current_dir(place.path()));
+    place.wait_for(expected(20).len());
+    let mut limit = Command::new("prlimit");
+    limit.args(["--fsize=1:1", "--pid", &running.id().to_string()]);
+    assert!(limit.status().unwrap().success());
+    place.write(30, 60);
+    let ended = running.ended_with_open_input();
+    assert_eq!(ended.code, 1, "{}", ended.said());
+    let says = ["error: `state/", "File too large"];
+    let said = ended.said();
+    assert!(says.iter().all(|part| said.contains(part)), "{said}");
+    assert_eq!(
+        place.seen(),
+        expected(20),
+        "nothing is shown that is not kept"
+    );
+    let ended = place.run(&["--bounded"]);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(place.seen(), expected(60));
+}
+
 /// Every file in `folder` and below, its length, and when it was written last.
 fn written(folder: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -120,6 +151,16 @@ fn what_does_not_fit_is_refused_and_nothing_is_touched() {
         says.iter().all(|part| second.said().contains(part)),
         "{}",
         second.said()
+    );
+    // A check looks on.
+    let checked = place.run(&["--check"]);
+    assert_eq!(checked.code, 0, "{:?}", checked.out);
+    let says = format!("ok  job {}: process {} since ", place.id, running.id());
+    let line = checked.out.iter().find(|line| line.starts_with(&says));
+    assert!(
+        line.is_some_and(|line| line.ends_with(" is in its group")),
+        "{:?}",
+        checked.out
     );
     // Nor is one shut out by another that could not go on with its state.
     let other = place.run(&["--take-over", "--set", "size=5s"]);

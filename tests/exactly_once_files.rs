@@ -4,15 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
+mod places;
 mod program;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use places::{CRASH_AT, places};
 use program::{DEADLINE, Ended, Running, bid, names, program, run};
 use tempfile::{TempDir, tempdir};
 
@@ -159,32 +160,10 @@ fn a_job_that_is_killed_again_and_again_leaves_what_one_run_leaves() {
     assert_eq!(seen(folder.path()), expected);
 }
 
-/// Names of all places in the sources that a job without Kafka comes to.
-fn places() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![Path::new("src").to_owned()];
-    while let Some(folder) = folders.pop() {
-        if folder.ends_with("kafka") {
-            continue;
-        }
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            let calls = text.split("crash_point(\"").skip(1);
-            found.extend(calls.map(|rest| rest.split('"').next().unwrap().to_owned()));
-        }
-    }
-    found
-}
-
 /// Runs the job until it ends at a place; whether it did.
 fn crash(folder: &Path, place: &str, hit: u32, workers: &str) -> bool {
     let mut job = program("bid_stats", folder, &with_state(&SINKS, workers));
-    job.env("ANABRANCH_CRASH_AT", format!("{place}:{hit}"));
+    job.env(CRASH_AT, format!("{place}:{hit}"));
     let ended = Running::start(&mut job).ended();
     let codes = [0, 3, 128 + 6];
     assert!(
@@ -199,7 +178,8 @@ fn crash(folder: &Path, place: &str, hit: u32, workers: &str) -> bool {
 fn whatever_was_on_its_way_is_there_once() {
     let whole = folder(150_000);
     let expected = expected(whole.path());
-    let places = places();
+    // A job without Kafka does not come to its places.
+    let places = places(|folder| folder.ends_with("kafka"));
     assert!(
         places.iter().any(|name| name == "output renamed"),
         "{places:?}"
