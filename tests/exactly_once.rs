@@ -8,13 +8,14 @@ mod once;
 mod program;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use once::{Place, expected};
-use program::{Ended, Running, program, run};
+use program::{Ended, Running, bid, program, run};
 use topics::Topics;
 
 #[test]
@@ -121,6 +122,51 @@ fn a_disk_that_takes_no_more_ends_the_job_and_what_was_committed_stays() {
     let ended = place.run(&["--bounded"]);
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert_eq!(place.seen(), expected(60));
+}
+
+#[test]
+fn what_was_only_handed_over_does_not_count_for_a_checkpoint_at_least_once() {
+    const SECONDS: i64 = 80_000;
+    let folder = tempfile::tempdir().unwrap();
+    let lines = (0..SECONDS).flat_map(|second| {
+        (0..5).map(move |nth| bid(nth, second + nth, second * 1_000 + nth * 200))
+    });
+    fs::write(folder.path().join("bids.jsonl"), lines.collect::<String>()).unwrap();
+    let listen = ["broker", "--listen", "127.0.0.1:0", "--topic", "stats:2"];
+    let mut broker = Running::start(&mut program("anabranch", folder.path(), &listen));
+    let bootstrap = broker.next_out();
+    let ports = "--source bids=file:bids.jsonl --sink stats=kafka:stats --sink late=null: --sink \
+                 dead=null: --state-dir state --guarantee at-least-once --checkpoint-interval 20ms";
+    let more = ["--bootstrap", &bootstrap];
+    let arguments: Vec<&str> = ports.split(' ').chain(more).collect();
+    let topics = Topics::at(bootstrap.clone());
+    let seen = || -> BTreeSet<String> {
+        let all = topics.read("stats");
+        all.iter().map(topics::Message::text).collect()
+    };
+    let running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
+    wait_until(|| !seen().is_empty());
+    broker.signal("STOP");
+    // It goes on as long as it may.
+    let stand = || written(&folder.path().join("state"));
+    let (mut before, mut since) = (stand(), once::now());
+    while since.elapsed() < Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(50));
+        let after = stand();
+        if after != before {
+            (before, since) = (after, once::now());
+        }
+    }
+    drop(running); // killed
+    broker.signal("CONT");
+    let expected: BTreeSet<String> = once::windows(0, SECONDS, 10).into_iter().collect();
+    assert!(
+        seen().len() < expected.len(),
+        "the broker was stopped too late"
+    );
+    let ended = run("bid_stats", folder.path(), &arguments);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(seen() == expected, "results are lost");
 }
 
 /// Every file in `folder` and below, its length, and when it was written last.

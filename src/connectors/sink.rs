@@ -140,6 +140,22 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Whether a crash may lose what its writers have taken: then [`Sink::settle`] is needed.
+    #[doc(hidden)]
+    fn is_buffered(&self) -> bool {
+        false
+    }
+
+    /// Waits until all that its writers took is durable, or the run `is_over`. Called before a
+    /// checkpoint counts; nothing is written meanwhile.
+    ///
+    /// # Errors
+    /// Names what could not be written.
+    #[doc(hidden)]
+    fn settle(&self, _is_over: &dyn Fn() -> bool) -> Result {
+        Ok(())
+    }
+
     /// Bytes that a record may have with its key and headers; `None`: any number. Known when it is
     /// prepared.
     #[doc(hidden)]

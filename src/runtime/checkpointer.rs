@@ -318,6 +318,7 @@ impl Checkpointer {
         }
         crash_point("checkpoint gathered");
         let ends = self.state.last && covered && (!self.bounded || read);
+        self.results.settle(&|| self.control.is_faulty())?;
         manifest.outputs = self.results.cut(ends)?;
         self.settle(manifest)?;
         if !covered {

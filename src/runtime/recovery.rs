@@ -206,7 +206,7 @@ impl Recovered {
     pub(super) fn checkpointer(self, plan: &Plan, run: &Run) -> Result<Checkpointer> {
         let (tell, notes) = mpsc::channel::<Note>();
         let results = Results::of(&plan.sink_names, &plan.sinks);
-        let holds = self.plan.commit.is_some() || !results.is_empty();
+        let holds = self.plan.commit.is_some() || results.holds();
         let first = || first(&self.plan);
         let mut manifest = self.manifest.unwrap_or_else(first);
         let saved = std::mem::replace(&mut manifest.operators, self.plan.operators.clone());

@@ -1,5 +1,5 @@
-//! Sinks of files, as checkpoints see them: what they have made durable goes into the manifest, and
-//! what the manifest says is done is shown when it is committed.
+//! Sinks, as checkpoints see them. What those of files have made durable goes into the manifest, and
+//! what the manifest says is done is shown when it is committed. Others are waited for.
 
 use std::sync::Arc;
 
@@ -9,22 +9,38 @@ use crate::state::OutputState;
 use crate::state::disk::Disk;
 use crate::state::outputs::{complete, find, is_one_file};
 
-/// The sinks that write files, by the names of their ports.
+/// See the module.
 #[derive(Clone, Default)]
 pub(super) struct Results {
+    /// Those that write files, by the names of their ports.
     sinks: Vec<(String, Arc<dyn Sink>)>,
+    /// Those that take what a crash may lose.
+    buffered: Vec<Arc<dyn Sink>>,
 }
 
 impl Results {
     pub(super) fn of(names: &[String], sinks: &[Arc<dyn Sink>]) -> Self {
         let all = names.iter().cloned().zip(sinks.iter().cloned());
+        let buffered = sinks.iter().filter(|sink| sink.is_buffered()).cloned();
         Self {
             sinks: all.filter(|(_, sink)| sink.outputs().is_some()).collect(),
+            buffered: buffered.collect(),
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.sinks.is_empty()
+    /// Whether writers have to hold back what is behind a checkpoint until it counts.
+    pub(super) fn holds(&self) -> bool {
+        !self.sinks.is_empty() || !self.buffered.is_empty()
+    }
+
+    /// Waits until what was written is durable, unless it `is_over` before.
+    ///
+    /// # Errors
+    /// Names what could not be written.
+    pub(super) fn settle(&self, is_over: &dyn Fn() -> bool) -> Result {
+        self.buffered
+            .iter()
+            .try_for_each(|sink| sink.settle(is_over))
     }
 
     fn outputs(&self) -> impl Iterator<Item = (&str, &dyn Outputs)> {

@@ -93,7 +93,10 @@ pub(crate) fn is_real() -> bool {
 
 impl Topics {
     pub(crate) fn new() -> Self {
-        let bootstrap = bootstrap();
+        Self::at(bootstrap())
+    }
+
+    pub(crate) fn at(bootstrap: String) -> Self {
         let admin = ClientConfig::new()
             .set("bootstrap.servers", &bootstrap)
             .create()

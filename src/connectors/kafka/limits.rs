@@ -27,6 +27,16 @@ pub struct TopicLimits {
 
 /// Reads the limits of `topic` from the cluster.
 pub(super) fn limits(topic: &str, options: &KafkaOptions) -> Result<TopicLimits> {
+    config(topic, options).map(|config| limits_in(&config))
+}
+
+/// The `cleanup.policy` of `topic`; `None`: the cluster does not tell.
+pub(super) fn cleanup(topic: &str, options: &KafkaOptions) -> Option<String> {
+    let config = config(topic, options).ok()?;
+    config.get("cleanup.policy")?.value.clone()
+}
+
+fn config(topic: &str, options: &KafkaOptions) -> Result<ConfigResource> {
     let admin: AdminClient<Context> = options
         .client()
         .create_with_context(Context::default())
@@ -42,13 +52,12 @@ pub(super) fn limits(topic: &str, options: &KafkaOptions) -> Result<TopicLimits>
         ))
         .because(cause)
     };
-    let resource = answer
+    answer
         .map_err(|cause| unknown(reason(&cause)))?
         .into_iter()
         .next()
         .ok_or_else(|| unknown("empty answer".into()))?
-        .map_err(|code| unknown(describe(code)))?;
-    Ok(limits_in(&resource))
+        .map_err(|code| unknown(describe(code)))
 }
 
 fn limits_in(resource: &ConfigResource) -> TopicLimits {

@@ -24,6 +24,8 @@ const OVERHEAD: usize = 256;
 const NEVER: u64 = u64::MAX;
 /// How long the thread sleeps when nothing happens; it is then told to stop, or not.
 const IDLE: Duration = Duration::from_millis(100);
+/// How long who waits for the last acknowledgement sleeps at most before it counts again.
+const NAP: Duration = Duration::from_millis(5);
 
 /// What is acknowledged of one writer's records.
 pub(super) struct Tally {
@@ -150,6 +152,36 @@ impl Outbox {
         let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
         if tag + 1 == tallies.len() {
             tallies.pop();
+        }
+    }
+
+    /// Waits until everything that was handed over is written, while nothing more is; `over` may
+    /// end it.
+    ///
+    /// # Errors
+    /// A record was not written, or none of them for `timeout`.
+    pub(super) fn drain(
+        &self,
+        (topic, tally): (&str, &Tally),
+        timeout: Duration,
+        over: impl Fn() -> Result,
+    ) -> Result {
+        let (mut seen, mut last) = (self.producer.base.in_flight_count(), now());
+        loop {
+            self.check()?;
+            over()?;
+            let waiting = self.producer.base.in_flight_count();
+            if waiting == 0 {
+                return self.check();
+            }
+            if waiting != seen {
+                (seen, last) = (waiting, now());
+            }
+            if last.elapsed() > timeout {
+                let missing = u64::try_from(waiting).unwrap_or(0);
+                return Err(self.silent(topic, missing, missing, timeout));
+            }
+            tally.nap(NAP);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::sync::Arc;
+use std::thread;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -14,6 +15,7 @@ use super::aside::{Aside, aside};
 use super::checks::NotFound;
 use super::client::{Right, describe_topic};
 use super::context::Context;
+use super::limits;
 use super::options::KafkaOptions;
 use crate::error::{Error, Result};
 use crate::observe::now;
@@ -22,6 +24,10 @@ use crate::observe::now;
 pub(super) const KEY: &[u8] = b"progress";
 /// Bytes that the reader may hold.
 const BUFFER: usize = 1 << 20;
+/// How far before the end the last record is looked for first: each checkpoint takes two offsets.
+const TAIL: i64 = 256;
+/// Bytes after which the topic's log is rolled, so that it can be compacted: else a gigabyte.
+const SEGMENT: &str = "4194304";
 
 /// The last record that was committed; `None`: there is none, or no such topic.
 ///
@@ -43,14 +49,37 @@ pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
         .create_with_context(Context::default())
         .map_err(|cause| options.refused(&cause))?;
     let consumer = Aside::new(consumer);
+    // Asks for the partition's leader too, without which no fetch starts.
+    let ends = consumer.fetch_watermarks(topic, 0, options.patience());
+    let (first, end) = ends.map_err(|cause| match cause.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => options.lacks(topic, Right::Read),
+        _ => about(reason(&cause)),
+    })?;
+    // The topic is compacted now and then only, and the last record stands near its end.
+    let mut back = TAIL;
+    loop {
+        let from = first.max(end - back);
+        let last = last_behind(&consumer, (topic, from), options)?;
+        if last.is_some() || from == first {
+            return Ok(last);
+        }
+        back *= 8;
+    }
+}
+
+/// The last record behind `from`, when the end of the topic is reached.
+fn last_behind(
+    consumer: &BaseConsumer<Context>,
+    (topic, from): (&str, i64),
+    options: &KafkaOptions,
+) -> Result<Option<Vec<u8>>> {
+    let about =
+        |cause: String| Error::operating(format!("topic `{topic}` cannot be read")).because(cause);
     let mut places = TopicPartitionList::new();
-    let from = places.add_partition_offset(topic, 0, Offset::Beginning);
-    from.and_then(|()| {
-        // A fetch starts at once only if the client knows the leader.
-        consumer.fetch_metadata(Some(topic), options.patience())?;
-        consumer.assign(&places)
-    })
-    .map_err(|cause| about(reason(&cause)))?;
+    let place = places.add_partition_offset(topic, 0, Offset::Offset(from));
+    place
+        .and_then(|()| consumer.assign(&places))
+        .map_err(|cause| about(reason(&cause)))?;
     let (mut last, mut complaint, began) = (None, None, now());
     while began.elapsed() < options.patience() {
         match consumer.poll(options.patience()) {
@@ -70,16 +99,36 @@ pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
             },
         }
     }
-    Err(about(
-        complaint.unwrap_or_else(|| "it has no end in sight".to_owned()),
-    ))
+    let why = complaint.unwrap_or_else(|| "it has no end in sight".to_owned());
+    Err(about(why))
 }
 
 /// Whether the topic is there and may be used as it is, as far as the cluster tells.
 ///
 /// # Errors
-/// It has several partitions, or a right to it is missing.
+/// It has several partitions, forgets what is in it, or a right to it is missing.
 fn look(topic: &str, probe: &Probe) -> Result<bool> {
+    thread::scope(|scope| {
+        let cleanup = scope.spawn(|| limits::cleanup(topic, &probe.options));
+        let is_there = look_at(topic, probe)?;
+        let cleanup = cleanup.join().ok().flatten();
+        match cleanup.filter(|policy| is_there && policy.contains("delete")) {
+            Some(policy) => Err(forgetful(topic, &policy, &probe.options)),
+            None => Ok(is_there),
+        }
+    })
+}
+
+fn forgetful(topic: &str, policy: &str, options: &KafkaOptions) -> Error {
+    Error::usage(format!(
+        "topic `{topic}` has cleanup.policy={policy}: when its last record is deleted, nobody knows \
+         what was committed, and the results are written again; kafka-configs.sh \
+         --bootstrap-server {} --alter --topic {topic} --add-config cleanup.policy=compact",
+        options.bootstrap
+    ))
+}
+
+fn look_at(topic: &str, probe: &Probe) -> Result<bool> {
     let found = probe.find(topic).map_err(|why| match why {
         NotFound::Refused => probe.options.lacks(topic, Right::Write),
         NotFound::Error(error) => error,
@@ -128,6 +177,7 @@ pub(super) fn create(topic: &str, options: &Arc<KafkaOptions>) -> Result {
         .operation_timeout(Some(options.patience()));
     let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1))
         .set("cleanup.policy", "compact")
+        .set("segment.bytes", SEGMENT)
         .set("min.cleanable.dirty.ratio", "0.1");
     let answer = block_on(admin.create_topics(&[new], &wait));
     aside("kafka-admin-end", move || drop(admin));

@@ -208,6 +208,24 @@ impl Sink for KafkaSink {
         self.record_max.get().copied()
     }
 
+    fn is_buffered(&self) -> bool {
+        self.transaction.is_none()
+    }
+
+    fn settle(&self, is_over: &dyn Fn() -> bool) -> Result {
+        let Some((outbox, _)) = self.outbox.get() else {
+            return Ok(());
+        };
+        let over = || match is_over() {
+            true => Err(Error::operating("the run is over")),
+            false => Ok(()),
+        };
+        let (tag, tally) = outbox.join(Waker::new(|| {}));
+        let drained = outbox.drain((&self.topic, &tally), self.options.broker_timeout, over);
+        outbox.leave(tag);
+        drained
+    }
+
     fn finish(&self, _complete: bool) -> Result {
         match self.outbox.get() {
             None => Ok(()),

@@ -13,6 +13,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -35,8 +36,10 @@ const DOUBTFUL: Duration = Duration::from_secs(1);
 /// A request is repeated after this long at the earliest, less a fifth: not before a commit is in
 /// doubt. A connection that ends in good order is not told, so time alone has to tell.
 const RETRY: Duration = Duration::from_millis(1_500);
-/// How long a commit sleeps at most before it counts acknowledgements again.
-const NAP: Duration = Duration::from_millis(5);
+/// How long after a commit was answered its record can be read at the latest, and how often that is
+/// looked at.
+const SEEN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
 /// The least time after which a broker ends a transaction whose producer is gone.
 const TIMEOUT_MIN: Duration = Duration::from_mins(1);
 
@@ -184,25 +187,8 @@ impl Transaction {
 
     /// Waits until everything that was handed over is written.
     fn drain(&self, outbox: &Outbox, tally: &Tally) -> Result {
-        let mut seen = outbox.producer.base.in_flight_count();
-        let mut last = now();
-        loop {
-            outbox.check()?;
-            self.check_over()?;
-            let waiting = outbox.producer.base.in_flight_count();
-            if waiting == 0 {
-                return outbox.check();
-            }
-            if waiting != seen {
-                (seen, last) = (waiting, now());
-            }
-            if last.elapsed() > self.options.broker_timeout {
-                let missing = u64::try_from(waiting).unwrap_or(0);
-                let timeout = self.options.broker_timeout;
-                return Err(outbox.silent(&self.topic, missing, missing, timeout));
-            }
-            tally.nap(NAP);
-        }
+        let timeout = self.options.broker_timeout;
+        outbox.drain((&self.topic, tally), timeout, || self.check_over())
     }
 
     fn check_over(&self) -> Result {
@@ -311,9 +297,15 @@ impl Commit for Transaction {
     }
 
     fn renew(&self, record: &[u8]) -> Result {
-        // Whoever was stopped meanwhile, and taken over, must not shut out its successor.
-        if self.last()?.as_deref() != Some(record) {
-            return Err(fenced());
+        // Whoever was stopped meanwhile, and taken over, must not shut out its successor. A commit
+        // is answered before it can be read.
+        let began = now();
+        while self.last()?.as_deref() != Some(record) {
+            if began.elapsed() > SEEN {
+                return Err(fenced());
+            }
+            self.check_over()?;
+            thread::sleep(AGAIN);
         }
         info!(target: "kafka", "a commit may have been sent twice: a new producer goes on");
         if let Some(outbox) = self.inner().outbox.take() {
