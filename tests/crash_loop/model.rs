@@ -39,7 +39,7 @@ const MOST: i64 = 3_000;
 pub(crate) enum Variant {
     /// Correct.
     Exact,
-    /// Correct, but its progress does not tell where its outputs end.
+    /// Its progress does not tell where its outputs end.
     Silent,
     /// Progress is committed after the outputs.
     ProgressAfter,

@@ -425,6 +425,80 @@ const TAMPERINGS: &[Tampering] = &[
         "an output's end goes back",
     ),
     (
+        "the progress topic goes back",
+        |s| {
+            let middle = s.middle();
+            if let Entry::Progress { offset, .. } = &mut s.entries[middle] {
+                *offset = 0;
+            }
+        },
+        "it comes after",
+    ),
+    (
+        "the job goes on after its end",
+        |s| go_on(s, |_| {}),
+        "went on after it was finished",
+    ),
+    (
+        "a partition goes on after its end",
+        goes_on_after_its_end,
+        "that had ended goes on",
+    ),
+    (
+        "the port is another",
+        |s| set(s, "/sources/0/port", |_| json!("x")),
+        "port is `x`",
+    ),
+    (
+        "the place is another",
+        |s| set(s, "/sources/0/place", |_| json!("kafka:x")),
+        "place is `kafka:x`",
+    ),
+    (
+        "an output that nobody knows",
+        |s| set(s, "/written/0/topic", |_| json!("x")),
+        "`x` is no output",
+    ),
+    (
+        "a late record does not say why",
+        |s| header(s, Port::Late, "anabranch.reason", false),
+        "no header anabranch.reason",
+    ),
+    (
+        "a dead letter says twice where it comes from",
+        |s| header(s, Port::Dead, "anabranch.offset", true),
+        "is there twice",
+    ),
+    (
+        "what is told of does not come within a minute",
+        |s| {
+            // What is due at the first checkpoint that tells of a late record comes at the end.
+            let late = |entry: &Entry| matches!(entry, Entry::Output(r) if r.port == Port::Late);
+            let first = s.places(late)[0];
+            let partition = s.record(first).partition;
+            let its = |entry: &Entry| match entry {
+                Entry::Output(r) => r.port == Port::Late && r.partition == partition,
+                _ => false,
+            };
+            let (held, rest) = std::mem::take(&mut s.entries).into_iter().partition(its);
+            s.entries = rest;
+            s.entries.extend([Entry::Time, Entry::Time, Entry::Time]);
+            let held: Vec<Entry> = held;
+            s.entries.extend(held);
+        },
+        "told of what is not visible",
+    ),
+    (
+        "what is visible is not covered within a minute",
+        |s| {
+            let is = |entry: &Entry| matches!(entry, Entry::Progress { .. });
+            let last = s.places(is).pop().expect("progress");
+            s.entries
+                .splice(last..last, [Entry::Time, Entry::Time, Entry::Time]);
+        },
+        "no progress record covers it",
+    ),
+    (
         "an end lies beyond what is there",
         |s| {
             let last = s.entries.len() - 1;
@@ -437,6 +511,48 @@ const TAMPERINGS: &[Tampering] = &[
         "told of",
     ),
 ];
+
+/// Removes a header of a letter, or puts it there once more.
+fn header(story: &mut Story, port: Port, name: &str, twice: bool) {
+    let place = story.some(port);
+    let headers = &mut story.record(place).headers;
+    let at = headers.iter().position(|(other, _)| other == name);
+    let header = headers.remove(at.expect("the header"));
+    if twice {
+        headers.extend([header.clone(), header]);
+    }
+}
+
+/// Another progress record behind the last one, which is `changed` in it.
+fn go_on(story: &mut Story, changed: impl Fn(&mut Value)) {
+    let is = |entry: &Entry| matches!(entry, Entry::Progress { .. });
+    let last = story.places(is).pop().expect("progress");
+    let Entry::Progress { offset, key, value } = story.entries[last].clone() else {
+        return;
+    };
+    let offset = offset + 2;
+    story.entries.push(Entry::Progress { offset, key, value });
+    story.alter(story.entries.len() - 1, |record| {
+        record["checkpoint"] = add(&record["checkpoint"], 1);
+        changed(record);
+    });
+}
+
+/// All partitions have ended and one goes on, in a job that is not finished.
+fn goes_on_after_its_end(story: &mut Story) {
+    let expected = Expected::of(&story.log);
+    let mut cut = expected.end();
+    cut.ended[0] = false;
+    let (watermark, horizon) = (expected.watermark(&cut), expected.horizon(&cut));
+    story.alter(story.entries.len() - 1, |record| {
+        record["finished"] = json!(false);
+    });
+    go_on(story, |record| {
+        record["sources"][0]["partitions"][0]["state"] = json!("reading");
+        record["watermark"] = json!(watermark);
+        record["horizon"] = json!(horizon);
+    });
+}
 
 /// Moves the end of a partition of letters so that the progress record in the middle covers one
 /// record more, or one less.
