@@ -119,7 +119,8 @@ impl Growing {
             file: Some(opened),
             len: file.len,
             crc: file.crc,
-            synced: true,
+            // Also where there was nothing to cut: whoever was killed here may have cut it.
+            synced: false,
         })
     }
 
@@ -150,7 +151,7 @@ impl Growing {
         self.file = None;
     }
 
-    /// Returns when what was appended is on the disk; its name is not.
+    /// Returns when what was appended or cut off is on the disk; its name is not.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if !self.synced {
             self.open()?.sync()?;

@@ -98,6 +98,27 @@ fn blocks_are_written_in_any_order_and_garbage_is_in_the_last_one_only() {
 }
 
 #[test]
+fn what_is_cut_off_may_come_back_until_the_file_is_synced() {
+    let disk = LossyDisk::new();
+    write(&disk, "file", b"kept");
+    sync_root(&disk);
+    let mut file = disk.reopen(path("file"), 4).unwrap();
+    file.append(b"off").unwrap();
+    let read = |disk: &LossyDisk| disk.read(path("file")).unwrap();
+    let mut file = disk.reopen(path("file"), 2).unwrap();
+    assert_eq!(read(&disk), b"ke");
+    let either = BTreeSet::from([b"ke".to_vec(), b"keptoff".to_vec()]);
+    assert_eq!(found(&disk, read), either);
+    file.append(b"xy").unwrap();
+    let is = found(&disk, read);
+    for text in ["ke", "kex", "kexy", "keptoff", "kextoff", "kexyoff"] {
+        assert!(is.contains(text.as_bytes()), "{text} is never found");
+    }
+    file.sync().unwrap();
+    assert_eq!(found(&disk, read), BTreeSet::from([b"kexy".to_vec()]));
+}
+
+#[test]
 fn names_are_lost_each_for_itself() {
     let disk = LossyDisk::new();
     write(&disk, "a", b"");

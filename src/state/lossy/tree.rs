@@ -26,6 +26,8 @@ struct Contents {
     bytes: Vec<u8>,
     /// So many of them are on the disk.
     synced: usize,
+    /// What stood behind those, and was cut off since the last sync: it may be on the disk still.
+    cut_off: Vec<u8>,
     /// A sync failed: the system holds the bytes for written, and will not write them.
     given_up: bool,
 }
@@ -119,13 +121,15 @@ impl Tree {
         Ok(())
     }
 
-    /// What is cut off is gone.
+    /// What is cut off is gone for certain when the file is synced.
     pub(super) fn cut(&mut self, path: &Path, len: u64) -> io::Result<Id> {
         let id = self.find(path)?;
         let file = self.file(id)?;
         let len = usize::try_from(len).map_err(|_| ErrorKind::InvalidInput)?;
+        if len < file.bytes.len() {
+            file.cut(len);
+        }
         file.bytes.resize(len, 0);
-        file.synced = file.synced.min(len);
         Ok(id)
     }
 
@@ -133,6 +137,7 @@ impl Tree {
         let file = self.file(file)?;
         if !file.given_up {
             file.synced = file.bytes.len();
+            file.cut_off.clear();
         }
         Ok(())
     }
@@ -328,8 +333,23 @@ impl Change {
 }
 
 impl Contents {
-    /// What was synced is there; of the rest some prefix, in which blocks may be missing.
+    fn cut(&mut self, len: usize) {
+        let synced = self.synced.min(len);
+        // What was cut off before lies further behind, and was there first.
+        let end = match self.cut_off[..] {
+            [] => self.bytes.len(),
+            _ => self.synced,
+        };
+        self.cut_off.splice(..0, self.bytes[synced..end].to_vec());
+        self.synced = synced;
+    }
+
+    /// What was synced is there; of the rest some prefix, in which blocks may be missing. A cut
+    /// that was not synced may not have happened.
     fn after_power_loss(&self, chance: &mut Chance) -> Self {
+        if !self.cut_off.is_empty() && chance.coin() {
+            return self.as_before_the_cut(chance);
+        }
         let kept = self.synced + chance.some_of(self.bytes.len() - self.synced);
         let mut bytes = self.bytes[..kept].to_vec();
         match chance.below(4) {
@@ -350,7 +370,19 @@ impl Contents {
         Self {
             bytes,
             synced: kept,
-            given_up: false,
+            ..Self::default()
+        }
+    }
+
+    /// What was cut off is there; some of what was appended since stands over it.
+    fn as_before_the_cut(&self, chance: &mut Chance) -> Self {
+        let (certain, since) = self.bytes.split_at(self.synced);
+        let over = chance.some_of(since.len().min(self.cut_off.len()));
+        let bytes = [certain, &since[..over], &self.cut_off[over..]].concat();
+        Self {
+            synced: bytes.len(),
+            bytes,
+            ..Self::default()
         }
     }
 
