@@ -15,7 +15,8 @@ use crate::state::{Checkpoints, Note, worker_of_slot};
 use crate::stream::Context;
 use crate::time::{Epoch, Progress};
 
-/// Entries that one activation encodes: about a millisecond of small ones.
+/// Entries that one activation encodes: about a millisecond of small ones. Of large ones it encodes
+/// fewer.
 const ROOM: usize = 8_192;
 
 /// See the module.

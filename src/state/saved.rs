@@ -17,6 +17,8 @@ use crate::time::{EventTime, Progress};
 
 /// A parcel is closed when it has so many bytes.
 const PARCEL_BYTES: usize = 128 << 10;
+/// However few entries those are, no more bytes are saved in one go, but for the last entry's.
+pub(crate) const GO_BYTES: u64 = 1 << 20;
 const LEN_BITS: u32 = 22;
 const LEN_MAX: u32 = (1 << LEN_BITS) - 1;
 /// Entries follow that change what was there.
@@ -29,8 +31,9 @@ pub(crate) trait Saved {
     /// From now on it notes what changes.
     fn track(&mut self);
 
-    /// Appends about `room` entries of what changed since it was last asked, or of `all` there is.
-    /// Returns whether there is more; nothing changes until there is not.
+    /// Appends about `room` entries of what changed since it was last asked, or of `all` there is;
+    /// fewer, if they have [`GO_BYTES`]. Returns whether there is more; nothing changes until there
+    /// is not.
     ///
     /// # Errors
     /// A type that cannot be written, by its name.
@@ -64,6 +67,8 @@ pub(crate) struct Parcels {
     pub(crate) done: Vec<Vec<u8>>,
     /// Bytes of entries that changed, where all there are were asked for.
     pub(crate) changed: u64,
+    /// Bytes of all entries.
+    pub(crate) bytes: u64,
 }
 
 impl Parcels {
@@ -89,7 +94,13 @@ impl Parcels {
             open: Vec::new(),
             done: Vec::new(),
             changed: 0,
+            bytes: 0,
         }
+    }
+
+    /// Whether as much came since there were `bytes` of entries as is saved in one go.
+    pub(crate) fn is_full_since(&self, bytes: u64) -> bool {
+        self.bytes - bytes >= GO_BYTES
     }
 
     /// Entries of the piece with this number follow.
@@ -132,7 +143,9 @@ impl Parcels {
             let long = (len as u64).to_le_bytes();
             self.open.splice(start + 4..start + 4, long);
         }
-        Ok((self.open.len() - start) as u64)
+        let bytes = (self.open.len() - start) as u64;
+        self.bytes += bytes;
+        Ok(bytes)
     }
 
     fn close(&mut self) {

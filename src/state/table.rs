@@ -378,7 +378,7 @@ impl<K, V> Iterator for Drain<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::saved::{Holds, Parcel, Parcels, Saved};
+    use super::super::saved::{GO_BYTES, Holds, Parcel, Parcels, Saved};
     use super::super::stable_hash;
     use super::*;
     use crate::time::Progress;
@@ -419,6 +419,32 @@ mod tests {
 
     fn sorted(table: &Table<u32, u64>) -> BTreeMap<u32, u64> {
         table.iter().map(|(key, value)| (*key, *value)).collect()
+    }
+
+    #[test]
+    fn large_values_are_saved_some_bytes_at_a_time() {
+        const VALUE: usize = 64 << 10;
+        for all in [false, true] {
+            let mut table = Table::default();
+            table.track();
+            for key in 0..40u32 {
+                let value = || vec![u8::try_from(key).unwrap(); VALUE];
+                table.upsert(stable_hash(&key), key, value, |_| {});
+            }
+            let (mut parcels, mut goes) = (Parcels::of("table"), 0);
+            loop {
+                let before = parcels.bytes;
+                let more = table.save(all, 8_192, &mut parcels).unwrap();
+                let bytes = parcels.bytes - before;
+                assert!(bytes < GO_BYTES + 2 * VALUE as u64, "{bytes} in one go");
+                goes += 1;
+                if !more {
+                    break;
+                }
+            }
+            assert_eq!(goes, 3);
+            assert_eq!(parcels.into_entries().unwrap().len(), 40, "all: {all}");
+        }
     }
 
     proptest! {

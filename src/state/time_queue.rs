@@ -243,7 +243,7 @@ impl<T> TimeQueue<T> {
 mod tests {
     use super::*;
     use crate::event::Position;
-    use crate::state::saved::{Holds, Parcel, Parcels, Saved};
+    use crate::state::saved::{GO_BYTES, Holds, Parcel, Parcels, Saved};
     use crate::time::Progress;
     use proptest::prelude::*;
 
@@ -335,6 +335,32 @@ mod tests {
             }
         }
         copy
+    }
+
+    #[test]
+    fn large_events_are_saved_some_bytes_at_a_time() {
+        const VALUE: usize = 64 << 10;
+        for (all, apart) in [(false, 0), (true, 0), (false, 1_000)] {
+            let mut queue = TimeQueue::default();
+            for offset in 0..40u64 {
+                let Event { at, .. } = event(i64::try_from(offset).unwrap() * apart, offset);
+                let value = "x".repeat(VALUE);
+                queue.push(Event { at, value });
+            }
+            let route = |value: &String| value.len() as u64;
+            let mut routed = Routed {
+                queue: &mut queue,
+                route: &route,
+            };
+            let (mut parcels, mut more) = (Parcels::of("queue"), true);
+            while more {
+                let before = parcels.bytes;
+                more = routed.save(all, 8_192, &mut parcels).unwrap();
+                let bytes = parcels.bytes - before;
+                assert!(bytes < GO_BYTES + 2 * VALUE as u64, "{bytes} in one go");
+            }
+            assert_eq!(parcels.into_entries().unwrap().len(), 40);
+        }
     }
 
     proptest! {

@@ -94,17 +94,20 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         room: usize,
         out: &mut Parcels,
     ) -> Result<bool> {
+        let began = out.bytes;
         // Removals first: an entry may have come again since.
-        let some = changes.removed.len().min(room);
-        for key in changes.removed.drain(changes.removed.len() - some..) {
-            out.entry(slot_of(&key), |out| {
+        let removed = take_last(&mut changes.removed, room, |key| {
+            out.entry(slot_of(key), |out| {
                 out.push(REMOVED);
-                codec::encode(&key, out)
+                codec::encode(key, out)
             })?;
+            Ok(out.is_full_since(began))
+        })?;
+        if out.is_full_since(began) {
+            return Ok(!changes.removed.is_empty() || !changes.touched.is_empty());
         }
-        let some = changes.touched.len().min(room - some);
-        for at in changes.touched.drain(changes.touched.len() - some..) {
-            let (block, nth) = (at as usize / BLOCK, at as usize % BLOCK);
+        take_last(&mut changes.touched, room - removed, |at| {
+            let (block, nth) = (*at as usize / BLOCK, *at as usize % BLOCK);
             let entry = self.blocks.get_mut(block).and_then(|all| all.get_mut(nth));
             // What is not there moved into a hole, and was noted there again.
             if let Some(entry) = entry
@@ -113,7 +116,8 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
                 entry.stamp = 0;
                 put(entry, out)?;
             }
-        }
+            Ok(out.is_full_since(began))
+        })?;
         Ok(!changes.removed.is_empty() || !changes.touched.is_empty())
     }
 
@@ -123,17 +127,37 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         room: usize,
         out: &mut Parcels,
     ) -> Result<bool> {
+        let began = out.bytes;
         let end = (changes.cursor + room).min(self.len);
-        for at in changes.cursor..end {
-            let entry = &self.blocks[at / BLOCK][at % BLOCK];
+        while changes.cursor < end && !out.is_full_since(began) {
+            let entry = &self.blocks[changes.cursor / BLOCK][changes.cursor % BLOCK];
             let bytes = put(entry, out)?;
             if entry.stamp == changes.stamp {
                 out.changed += bytes;
             }
+            changes.cursor += 1;
         }
-        changes.cursor = end;
-        Ok(end < self.len)
+        Ok(changes.cursor < self.len)
     }
+}
+
+/// Takes the last `room` of `all` out, from the first of them on, until `save` says that this is
+/// enough; returns how many.
+fn take_last<T>(
+    all: &mut Vec<T>,
+    room: usize,
+    mut save: impl FnMut(&T) -> Result<bool>,
+) -> Result<usize> {
+    let from = all.len() - all.len().min(room);
+    let mut taken = 0;
+    for one in &all[from..] {
+        taken += 1;
+        if save(one)? {
+            break;
+        }
+    }
+    all.drain(from..from + taken);
+    Ok(taken)
 }
 
 fn slot_of<K: Hash>(key: &K) -> usize {

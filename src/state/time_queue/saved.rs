@@ -34,10 +34,10 @@ impl<T: State> Saved for Routed<'_, T> {
             spans.for_each(|span| span.known = std::mem::take(&mut span.saved));
         }
         *saving = true;
-        let mut room = room;
+        let (mut room, began) = (room, out.bytes);
         for span in ring.iter_mut().chain(far.values_mut()) {
-            room = save(span, room, self.route, out)?;
-            if room == 0 {
+            room = save(span, (room, began), self.route, out)?;
+            if room == 0 || out.is_full_since(began) {
                 return Ok(true);
             }
         }
@@ -74,23 +74,24 @@ impl<T: State> Saved for Routed<'_, T> {
     }
 }
 
-/// Saves what is not saved of `span`, as far as there is room; returns what is left of that.
+/// Saves what is not saved of `span`, as far as there is room, also for bytes since there were
+/// `began`; returns for how many events more there is.
 fn save<T: State>(
     span: &mut Span<T>,
-    room: usize,
+    (room, began): (usize, u64),
     route: &dyn Fn(&T) -> u64,
     out: &mut Parcels,
 ) -> Result<usize> {
-    let end = span.events.len().min(span.saved + room);
-    for (nth, event) in (span.saved..).zip(&span.events[span.saved..end]) {
-        let Event { value, .. } = event;
-        let slot = usize::try_from(slot(route(value))).expect("there are 1024 slots");
+    let first = span.saved;
+    let end = span.events.len().min(first + room);
+    while span.saved < end && !out.is_full_since(began) {
+        let event = &span.events[span.saved];
+        let slot = usize::try_from(slot(route(&event.value))).expect("there are 1024 slots");
         let bytes = out.entry(slot, |out| codec::encode(event, out))?;
-        if nth >= span.known {
+        if span.saved >= span.known {
             out.changed += bytes;
         }
+        span.saved += 1;
     }
-    let left = room - (end - span.saved);
-    span.saved = end;
-    Ok(left)
+    Ok(room - (span.saved - first))
 }
