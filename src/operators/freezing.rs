@@ -29,6 +29,29 @@ pub(super) struct Freezing {
     /// The piece that is being handed over.
     piece: u8,
     open: Option<Parcels>,
+    weights: Weights,
+}
+
+/// What entries of each piece take: bytes, of so many of them.
+#[derive(Debug, Default)]
+struct Weights(Vec<(u64, u64)>);
+
+impl Weights {
+    fn add(&mut self, piece: u8, bytes: u64, entries: u64) {
+        let piece = usize::from(piece);
+        if self.0.len() <= piece {
+            self.0.resize(piece + 1, (0, 0));
+        }
+        let (all, count) = &mut self.0[piece];
+        (*all, *count) = (*all + bytes, *count + entries);
+    }
+
+    /// About what `entries` of `piece` take.
+    fn of(&self, piece: u8, entries: usize) -> u64 {
+        let (bytes, count) = self.0.get(usize::from(piece)).copied().unwrap_or_default();
+        let bytes = u128::from(bytes) * entries as u128 / u128::from(count.max(1));
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
 }
 
 impl Freezing {
@@ -40,7 +63,9 @@ impl Freezing {
         logic: &mut L,
     ) -> Option<(Self, Progress)> {
         let checkpoints = Arc::clone(cx.checkpoints.as_ref()?);
-        let progress = load(cx, &checkpoints, operator, logic).unwrap_or_else(|error| {
+        let mut weights = Weights::default();
+        let loaded = load(cx, &checkpoints, operator, logic, &mut weights);
+        let progress = loaded.unwrap_or_else(|error| {
             cx.control.fail(error);
             Progress::START
         });
@@ -52,6 +77,7 @@ impl Freezing {
             next: Epoch::FIRST,
             piece: 0,
             open: None,
+            weights,
         };
         Some((this, progress))
     }
@@ -75,10 +101,15 @@ impl Freezing {
         if !self.checkpoints.has_room() {
             return Ok(Turn::Later);
         }
-        let mut parcels = self
-            .open
-            .take()
-            .unwrap_or_else(|| Parcels::of(&self.operator));
+        let mut parcels = match self.open.take() {
+            Some(parcels) => parcels,
+            None => {
+                if full {
+                    self.weights = Weights::default(); // it is weighed anew
+                }
+                Parcels::of(&self.operator)
+            }
+        };
         let more = self.save(logic, full, &mut parcels)?;
         if !more {
             parcels.end(now);
@@ -93,8 +124,8 @@ impl Freezing {
         }
         self.piece = 0;
         self.next = epoch.next();
-        let changed = parcels.changed;
-        self.checkpoints.tell(Note::Saved { changed });
+        let (changed, live) = (parcels.changed, self.live(logic));
+        self.checkpoints.tell(Note::Saved { changed, live });
         Ok(Turn::Done)
     }
 
@@ -102,11 +133,25 @@ impl Freezing {
     fn save<L: ByEpoch>(&mut self, logic: &mut L, all: bool, out: &mut Parcels) -> Result<bool> {
         let mut saved = Ok(false);
         out.resume(self.piece);
+        let (bytes, entries) = (out.bytes, out.entries);
         let there = logic.piece(self.piece, &mut |piece| saved = piece.save(all, ROOM, out));
+        let (bytes, entries) = (out.bytes - bytes, out.entries - entries);
+        self.weights.add(self.piece, bytes, entries);
         if there && !saved? {
             self.piece += 1;
         }
         Ok(there)
+    }
+
+    /// About what all that `logic` holds would take.
+    fn live<L: ByEpoch>(&self, logic: &mut L) -> u64 {
+        let mut live = 0;
+        let counted = each_piece(logic, |piece, number| {
+            live += self.weights.of(number, piece.held());
+            Ok(())
+        });
+        counted.expect("counting cannot fail");
+        live
     }
 }
 
@@ -129,6 +174,7 @@ fn load<L: ByEpoch>(
     checkpoints: &Checkpoints,
     operator: &str,
     logic: &mut L,
+    weights: &mut Weights,
 ) -> Result<Progress> {
     let Some(restored) = checkpoints.restored() else {
         return Ok(Progress::START);
@@ -139,6 +185,7 @@ fn load<L: ByEpoch>(
     let (worker, workers) = (cx.worker as u64, cx.workers);
     let owns = |slot| worker_of_slot(slot as u64, workers) == worker;
     restored.entries(operator, owns, |number, group, entry| {
+        weights.add(number, entry.len() as u64, 1);
         let mut loaded = Ok(());
         logic.piece(number, &mut |piece| loaded = piece.load(group, entry));
         loaded.map_err(|why| {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::state::checkpoints::Continued;
 use crate::state::disk::{Disk, RealDisk};
+use crate::state::frame;
 use crate::state::manifest::{
     FORMAT, Manifest, OperatorShape, PartitionStand, PartitionState, SourceState,
 };
@@ -225,6 +226,31 @@ fn every_kind_of_state_is_in_the_files() {
     }
     assert!(has("window 2", 0, &|group, _| group == 80));
     assert!(has("silence", 1, &|_, first| first == Some(0)));
+}
+
+#[test]
+fn what_operators_say_that_they_hold_is_what_saving_everything_takes() {
+    let parts = Part::all();
+    let whole = parts[..3].iter().map(|part| part.clone().whole()).collect();
+    let whole = run(1, Continued::default(), whole);
+    let deltas = run(1, Continued::default(), parts[..3].to_vec());
+    for (nth, parcels) in whole.parcels.iter().enumerate() {
+        let holds = |bytes: &&Vec<u8>| {
+            let parcel = Parcel::read(bytes).unwrap();
+            matches!(parcel.holds, Holds::Entries(_))
+        };
+        let all = parcels.iter().filter(holds);
+        let all: u64 = all.map(|bytes| (bytes.len() + frame::HEAD) as u64).sum();
+        assert_eq!(whole.live[nth], all);
+        let about = all / 2..all * 2;
+        let said = deltas.live[nth];
+        assert!(about.contains(&said), "{said} of {all}");
+    }
+    // Whoever goes on from there knows it, too.
+    let (_, continued) = found(&folder(FORMAT));
+    let [.., last] = Part::all();
+    let ended = run(1, continued, vec![last]);
+    assert!(ended.live[0] < whole.live[2] / 2, "{:?}", ended.live);
 }
 
 #[test]

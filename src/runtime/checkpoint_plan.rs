@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::growth::SMALL;
 use super::settings::{Guarantee, Instance, Settings};
 use crate::connectors::{Commit, Sink, Source, Transactions};
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ pub(crate) struct CheckpointPlan {
     pub(crate) finishes: bool,
     /// Where a job without state begins.
     pub(crate) savepoint: Option<PathBuf>,
+    /// Logs of fewer bytes are not written anew.
+    pub(crate) small: u64,
 }
 
 impl CheckpointPlan {
@@ -71,6 +74,7 @@ impl CheckpointPlan {
             allow_empty: settings.allow_empty.clone(),
             finishes: !settings.catch_up,
             savepoint: settings.from_savepoint.clone(),
+            small: SMALL,
         }))
     }
 

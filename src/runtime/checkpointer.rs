@@ -26,6 +26,7 @@ use crate::state::{Checkpoints, Note, PartitionFact};
 use crate::stream::Control;
 use crate::time::{Epoch, EventTime, Progress};
 
+use super::growth::Growth;
 use super::progress_record::ProgressRecord;
 use super::results::Results;
 
@@ -35,11 +36,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_millis(10);
 /// An idle job looks this often whether it is still its own.
 const OWN: Duration = Duration::from_secs(1);
-/// Logs are written anew before they grow beyond this part of what everything took: so they, and
-/// what replaces them, take at most two and a half times the state.
-const GROWN: (u64, u64) = (3, 2);
-/// Logs smaller than this are not worth it.
-const SMALL: u64 = 4 << 20;
 
 /// How many parts a checkpoint has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,8 +50,9 @@ struct Gathered {
     epoch: Option<Epoch>,
     full: bool,
     saved: usize,
-    /// Bytes of what changed, whether or not everything is saved.
+    /// Bytes of what changed, whether or not everything is saved; and about what everything takes.
     changed: u64,
+    live: u64,
     doors: usize,
     facts: BTreeMap<u16, Vec<PartitionFact>>,
     left: BTreeMap<u16, Vec<(u32, u64)>>,
@@ -103,16 +100,13 @@ pub(super) struct State {
     looked: Instant,
     /// The one that is asked for is the last.
     last: bool,
-    forgets: bool,
-    /// Bytes of what changed for the last checkpoint; the next one will have about as many.
-    changed: u64,
+    growth: Growth,
 }
 
 impl State {
-    /// `forgets`: the next checkpoint saves everything, for the logs have more than that.
-    pub(super) fn new(forgets: bool) -> Self {
+    pub(super) fn new(growth: Growth) -> Self {
         Self {
-            forgets,
+            growth,
             built: 0,
             operators: 0,
             doors: 0,
@@ -123,7 +117,6 @@ impl State {
             shown: false,
             looked: now(),
             last: false,
-            changed: 0,
         }
     }
 }
@@ -210,9 +203,10 @@ impl Checkpointer {
                 self.store.append(worker, checkpoint, &bytes)?;
                 self.checkpoints.written(bytes.len());
             }
-            Note::Saved { changed } => {
+            Note::Saved { changed, live } => {
                 state.gathered.saved += 1;
                 state.gathered.changed += changed;
+                state.gathered.live += live;
             }
             Note::Door {
                 source,
@@ -280,10 +274,8 @@ impl Checkpointer {
             return Ok(());
         }
         (state.last, state.asked, state.cuts) = (ends, now(), cuts);
-        let forgets = state.forgets;
-        let grown = self.manifest.full_bytes.max(SMALL) * GROWN.0 / GROWN.1;
-        let next = self.store.bytes() + self.state.changed;
-        self.checkpoints.want(forgets || next > grown);
+        let (bytes, full) = (self.store.bytes(), self.manifest.full_bytes);
+        self.checkpoints.want(state.growth.is_due(bytes, full));
         Ok(())
     }
 
@@ -293,7 +285,8 @@ impl Checkpointer {
         let mut manifest = self.manifest.clone();
         let covers = |epoch| self.checkpoints.covers(epoch);
         let covered = gathered.epoch.is_some_and(covers);
-        self.state.changed = gathered.changed;
+        let growth = &mut self.state.growth;
+        growth.gathered(gathered.changed, gathered.live, gathered.full);
         let read = covered && self.checkpoints.is_read();
         manifest.checkpoint += 1;
         manifest.made_at = time_of_day().millis();
@@ -314,7 +307,6 @@ impl Checkpointer {
         }
         if gathered.full {
             manifest.full_bytes = self.store.bytes();
-            self.state.forgets = false;
         }
         crash_point("checkpoint gathered");
         let ends = self.state.last && covered && (!self.bounded || read);

@@ -5,6 +5,7 @@ mod bind;
 mod build;
 mod checkpoint_plan;
 mod checkpointer;
+mod growth;
 mod lineage;
 mod memory;
 mod ownership;

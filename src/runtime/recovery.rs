@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::{Checkpointer, Parts, State};
+use super::growth::Growth;
 use super::lineage::{check, check_job, committed, look};
 use super::results::Results;
 use super::worker::{Run, panicked};
@@ -239,7 +240,7 @@ impl Recovered {
             },
             manifest: manifest.clone(),
             written: self.written,
-            state: State::new(self.forgets),
+            state: State::new(Growth::new(self.plan.small, self.forgets)),
         };
         if self.fresh {
             manifest.made_at = time_of_day().millis();

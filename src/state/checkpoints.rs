@@ -46,8 +46,8 @@ pub(crate) enum Note {
     /// A part of a worker's state.
     Parcel { worker: usize, bytes: Vec<u8> },
     /// An operator has handed over everything; so many bytes of it changed, where all was asked
-    /// for.
-    Saved { changed: u64 },
+    /// for. All that it holds would take about `live`.
+    Saved { changed: u64, live: u64 },
     /// What the partitions of a door had come to at the end of the declared epoch.
     Door {
         source: u16,

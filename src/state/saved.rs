@@ -11,6 +11,7 @@
 //! ```
 //! All integers are little-endian. A length of 22 ones is followed by the true one, a `u64`.
 
+use super::frame;
 use super::hash::SLOTS;
 use crate::error::{Error, Result};
 use crate::time::{EventTime, Progress};
@@ -38,6 +39,9 @@ pub(crate) trait Saved {
     /// # Errors
     /// A type that cannot be written, by its name.
     fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool>;
+
+    /// How many entries all there is has.
+    fn held(&self) -> usize;
 
     /// Takes an entry of `group`; a later one replaces an earlier one.
     ///
@@ -67,7 +71,8 @@ pub(crate) struct Parcels {
     pub(crate) done: Vec<Vec<u8>>,
     /// Bytes of entries that changed, where all there are were asked for.
     pub(crate) changed: u64,
-    /// Bytes of all entries.
+    /// All entries, and the bytes that they take with their heads.
+    pub(crate) entries: u64,
     pub(crate) bytes: u64,
 }
 
@@ -94,11 +99,12 @@ impl Parcels {
             open: Vec::new(),
             done: Vec::new(),
             changed: 0,
+            entries: 0,
             bytes: 0,
         }
     }
 
-    /// Whether as much came since there were `bytes` of entries as is saved in one go.
+    /// Whether as much came since there were `bytes` as is saved in one go.
     pub(crate) fn is_full_since(&self, bytes: u64) -> bool {
         self.bytes - bytes >= GO_BYTES
     }
@@ -130,6 +136,7 @@ impl Parcels {
         }
         if self.open.is_empty() {
             self.open = head(ENTRIES, &self.operator, self.piece, self.group);
+            self.bytes += (self.open.len() + frame::HEAD) as u64;
         }
         let start = self.open.len();
         self.open.extend_from_slice(&[0; 4]);
@@ -144,7 +151,7 @@ impl Parcels {
             self.open.splice(start + 4..start + 4, long);
         }
         let bytes = (self.open.len() - start) as u64;
-        self.bytes += bytes;
+        (self.entries, self.bytes) = (self.entries + 1, self.bytes + bytes);
         Ok(bytes)
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Ran {
     pub(super) results: Vec<String>,
     /// Of each checkpoint.
     pub(super) parcels: Vec<Vec<Vec<u8>>>,
+    /// What the operators said that saving everything would take.
+    pub(super) live: Vec<u64>,
     pub(super) stateful: Vec<(String, String)>,
 }
 
@@ -96,6 +98,11 @@ fn until(watermark: i64) -> Progress {
 }
 
 impl Part {
+    /// What is saved behind it is everything.
+    pub(super) fn whole(self) -> Self {
+        Self { full: true, ..self }
+    }
+
     /// A part that is saved whole, two of which changes are saved, and the rest.
     pub(super) fn all() -> [Self; 4] {
         let ends = Progress {
@@ -297,7 +304,8 @@ pub(super) fn run(workers: usize, continued: Continued, parts: Vec<Part>) -> Ran
     for ran in guards.unwrap().join() {
         let ran = ran.unwrap();
         all.results.extend(ran.results);
-        (all.parcels, all.stateful) = (ran.parcels, ran.stateful);
+        (all.parcels, all.live) = (ran.parcels, ran.live);
+        all.stateful = ran.stateful;
     }
     all
 }
@@ -316,7 +324,7 @@ fn feed(
         results,
         stateful,
     } = fed;
-    let mut parcels = Vec::new();
+    let (mut parcels, mut live) = (Vec::new(), Vec::new());
     for (part, epoch) in parts.iter().zip((0..).map(Epoch::new)) {
         if worker.index() == 0 {
             part.events
@@ -335,7 +343,9 @@ fn feed(
             worker.step();
         }
         if let Some(notes) = saves {
-            parcels.push(saved(worker, notes, stateful.len()));
+            let (all, of_all) = saved(worker, notes, stateful.len());
+            parcels.push(all);
+            live.push(of_all);
             checkpoints.commit();
         }
     }
@@ -345,23 +355,25 @@ fn feed(
     Ran {
         results,
         parcels,
+        live,
         stateful,
     }
 }
 
 /// What the operators save, in the order of their names: that in which timely runs them is its own.
-fn saved(worker: &mut Worker, notes: &Receiver<Note>, operators: usize) -> Vec<Vec<u8>> {
-    let (mut parcels, mut saved) = (Vec::new(), 0);
+/// And what they say that all of it takes.
+fn saved(worker: &mut Worker, notes: &Receiver<Note>, operators: usize) -> (Vec<Vec<u8>>, u64) {
+    let (mut parcels, mut saved, mut all) = (Vec::new(), 0, 0);
     while saved < operators {
         worker.step();
         for note in notes.try_iter() {
             match note {
                 Note::Parcel { bytes, .. } => parcels.push(bytes),
-                Note::Saved { .. } => saved += 1,
+                Note::Saved { live, .. } => (saved, all) = (saved + 1, all + live),
                 _ => {}
             }
         }
     }
     parcels.sort_by_key(|bytes| Parcel::read(bytes).unwrap().operator.to_owned());
-    parcels
+    (parcels, all)
 }

@@ -111,6 +111,10 @@ impl<K: State + Hash + Eq, Acc: State> Saved for OpenWindows<K, Acc> {
         Ok(true)
     }
 
+    fn held(&self) -> usize {
+        self.entries() + self.recent.len()
+    }
+
     fn load(&mut self, group: i64, entry: &[u8]) -> Result {
         let table = self.open.entry(EventTime::from_millis(group));
         table.or_default().load(group, entry)

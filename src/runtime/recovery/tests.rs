@@ -22,6 +22,7 @@ fn plan() -> CheckpointPlan {
         allow_empty: Vec::new(),
         finishes: true,
         savepoint: None,
+        small: 0,
     }
 }
 

@@ -43,6 +43,10 @@ impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
         saved
     }
 
+    fn held(&self) -> usize {
+        self.len
+    }
+
     fn load(&mut self, _group: i64, entry: &[u8]) -> Result {
         let (tag, rest) = entry.split_first().unwrap_or((&REMOVED, &[]));
         let (key, value) = codec::decode_first::<K>(rest)?;

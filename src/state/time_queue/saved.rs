@@ -45,6 +45,10 @@ impl<T: State> Saved for Routed<'_, T> {
         Ok(false)
     }
 
+    fn held(&self) -> usize {
+        self.queue.len()
+    }
+
     fn load(&mut self, _group: i64, entry: &[u8]) -> Result {
         self.queue.push(codec::decode(entry)?);
         Ok(())
