@@ -1,5 +1,7 @@
 //! Where checkpoints become final, and what of a source is in them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "kafka")]
@@ -41,6 +43,11 @@ pub(crate) trait Commit: Send + Sync {
 
     /// A late copy of the commit of `record` has no effect any more.
     fn renew(&self, record: &[u8]) -> Result;
+
+    /// After how long what was written and not committed is given up; `None`: never.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
 
     /// The run is over.
     fn stop(&self);

@@ -49,6 +49,7 @@ pub(super) struct Parts {
 struct Gathered {
     epoch: Option<Epoch>,
     full: bool,
+    declared: Option<Instant>,
     saved: usize,
     /// Bytes of what changed, whether or not everything is saved; and about what everything takes.
     changed: u64,
@@ -194,6 +195,7 @@ impl Checkpointer {
                     self.store.begin_full();
                 }
                 (state.gathered.epoch, state.gathered.full) = (Some(epoch), full);
+                state.gathered.declared = Some(now());
             }
             Note::Parcel { worker, bytes } => {
                 let checkpoint = self.manifest.checkpoint + 1;
@@ -275,7 +277,9 @@ impl Checkpointer {
         }
         (state.last, state.asked, state.cuts) = (ends, now(), cuts);
         let (bytes, full) = (self.store.bytes(), self.manifest.full_bytes);
-        self.checkpoints.want(state.growth.is_due(bytes, full));
+        let took = Duration::from_millis(self.manifest.full_millis.unwrap_or(0));
+        self.checkpoints
+            .want(state.growth.is_due(bytes, full, took));
         Ok(())
     }
 
@@ -313,6 +317,10 @@ impl Checkpointer {
         self.results.settle(&|| self.control.is_faulty())?;
         manifest.outputs = self.results.cut(ends)?;
         self.settle(manifest)?;
+        if let Some(declared) = gathered.declared.filter(|_| gathered.full) {
+            // The next manifest has it.
+            self.manifest.full_millis = u64::try_from(since(declared).as_millis()).ok();
+        }
         if !covered {
             // What lies behind it was counted when it was asked for: another one is due.
             (self.state.last, self.state.cuts) = (false, u64::MAX);

@@ -157,6 +157,7 @@ fn begin_with(
         operators: saved.operators,
         finished: saved.finished,
         full_bytes: saved.full_bytes,
+        full_millis: saved.full_millis,
         ..first(own)
     })
 }
@@ -222,6 +223,8 @@ impl Recovered {
             // What a run left that died before its commit: the disk may be full of it.
             store.clean(&manifest)?;
         }
+        let timeout = self.plan.commit.as_ref().and_then(|it| it.timeout());
+        let growth = Growth::new(self.plan.small, self.forgets, timeout);
         let mut checkpointer = Checkpointer {
             checkpoints: Arc::new(Checkpoints::new(tell, holds, self.continued)),
             notes,
@@ -240,7 +243,7 @@ impl Recovered {
             },
             manifest: manifest.clone(),
             written: self.written,
-            state: State::new(Growth::new(self.plan.small, self.forgets)),
+            state: State::new(growth),
         };
         if self.fresh {
             manifest.made_at = time_of_day().millis();

@@ -78,10 +78,10 @@ impl Transaction {
         let least = TIMEOUT_MIN.max(interval.saturating_mul(2));
         let given = options.property(&["transaction.timeout.ms"]);
         // What is no number is refused by librdkafka.
-        if let Some(given) = given.and_then(|given| given.trim().parse().ok())
-            && Duration::from_millis(given) < least
-        {
-            let least = least.as_millis();
+        let given = given.and_then(|given| given.trim().parse().ok());
+        let timeout = given.map_or(least, Duration::from_millis);
+        if timeout < least {
+            let [given, least] = [timeout, least].map(|time| time.as_millis());
             return Err(Error::usage(format!(
                 "property `transaction.timeout.ms`: {given} is less than {least}, which is a \
                  minute or twice --checkpoint-interval: leave it out, or give at least that"
@@ -91,7 +91,7 @@ impl Transaction {
             options: Arc::new(options),
             id: id.to_owned(),
             topic: format!("{id}.progress"),
-            timeout: least,
+            timeout,
             inner: Mutex::new(Inner {
                 outbox: None,
                 open: false,
@@ -314,6 +314,10 @@ impl Commit for Transaction {
         self.fence()
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        Some(self.timeout)
+    }
+
     fn stop(&self) {
         self.over.store(true, SeqCst);
         let mut inner = self.inner();
@@ -353,17 +357,18 @@ mod tests {
             options.properties.extend(given);
             Transaction::new(options, "job", Duration::from_secs(interval))
         };
-        for (timeout, interval, least) in [
+        for (timeout, interval, is) in [
             (None, 1, Ok(60_000)),
             (None, 45, Ok(90_000)),
             (Some("60000"), 1, Ok(60_000)),
             (Some("90000"), 45, Ok(90_000)),
+            (Some("300000"), 1, Ok(300_000)),
             (Some("59999"), 1, Err("59999 is less than 60000")),
             (Some(" 1000 "), 1, Err("1000 is less than 60000")),
             (Some("89999"), 45, Err("89999 is less than 90000")),
         ] {
-            match (new(timeout, interval), least) {
-                (Ok(made), Ok(least)) => assert_eq!(made.timeout.as_millis(), least),
+            match (new(timeout, interval), is) {
+                (Ok(made), Ok(is)) => assert_eq!(made.timeout().unwrap().as_millis(), is),
                 (Err(error), Err(says)) => {
                     assert_eq!(error.kind(), ErrorKind::Usage);
                     let said = error.to_string();
