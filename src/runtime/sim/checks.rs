@@ -7,13 +7,18 @@ use super::oracle::{Cut, Outputs, closes, expected};
 use super::story::{LAST, Story};
 use crate::runtime::progress_record::{ProgressRecord, SourceRecord};
 use crate::state::lossy::LossyDisk;
+use crate::state::manifest::LogPart;
 use crate::state::store;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     last: Option<ProgressRecord>,
+    /// The logs that it names.
+    logs: Vec<LogPart>,
     pub(super) commits: u64,
+    /// Commits of everything, in logs of their own, where there were others.
+    pub(super) full_saves: u64,
 }
 
 type Checked = Result<(), String>;
@@ -35,10 +40,14 @@ impl Checks {
         let cut = cut(story, source(&record)?);
         if self.last.as_ref() != Some(&record) {
             follows(self.last.as_ref(), &record)?;
-            is_there(&record, disk)?;
+            let logs = is_there(&record, disk)?;
             agrees(story, &record, &cut)?;
             self.commits += 1;
-            self.last = Some(record);
+            let last = self.last.as_ref().map(|last| last.generation);
+            let goes_on = |log: &LogPart| self.logs.iter().any(|last| last.path == log.path);
+            let anew = !self.logs.is_empty() && !logs.is_empty() && !logs.iter().any(goes_on);
+            self.full_saves += u64::from(anew && last == Some(record.generation));
+            (self.last, self.logs) = (Some(record), logs);
         }
         same(visible, expected(story, &cut))
     }
@@ -112,8 +121,8 @@ fn follows(before: Option<&ProgressRecord>, now: &ProgressRecord) -> Checked {
     })
 }
 
-/// What `record` names is on the disk, whatever happens to that.
-fn is_there(record: &ProgressRecord, disk: &LossyDisk) -> Checked {
+/// What `record` names is on the disk, whatever happens to that. Returns the logs.
+fn is_there(record: &ProgressRecord, disk: &LossyDisk) -> Result<Vec<LogPart>, String> {
     let found = disk.crash(record.checkpoint);
     let dir = Path::new(DIR);
     let about = |why| format!("checkpoint {} is not durable: {why}", record.checkpoint);
@@ -129,7 +138,8 @@ fn is_there(record: &ProgressRecord, disk: &LossyDisk) -> Checked {
         store::read_log(&found, dir, log).map_err(about)?;
     }
     let same = manifest.checkpoint == record.checkpoint && manifest.lineage == record.lineage;
-    must(same, || format!("{manifest:?} is not of {record:?}"))
+    must(same, || format!("{manifest:?} is not of {record:?}"))?;
+    Ok(manifest.logs)
 }
 
 /// What is known of event time agrees with how far the log was read.

@@ -33,6 +33,9 @@ use crate::state::durable;
 use crate::state::store::newest_generation;
 use crate::stream::Running;
 
+/// Bytes from which on logs are written anew: so few that it happens.
+const SMALL: u64 = 200;
+
 /// See the module.
 pub(super) struct Instance {
     pub(super) life: Arc<Life>,
@@ -144,6 +147,8 @@ impl Instance {
     fn plan(world: &World, settings: &Settings) -> Result<Plan> {
         let mut plan = Plan::new("simulated", &world.describe, settings)?;
         plan.tuning.drift_max = world.story.drift;
+        let checkpoint = plan.checkpoint.as_mut().expect("it has a directory");
+        checkpoint.small = SMALL;
         Ok(plan)
     }
 

@@ -16,6 +16,7 @@ pub(super) struct Counts {
     pub(super) time_outs: u64,
     pub(super) overtaken: u64,
     pub(super) commits: u64,
+    pub(super) full_saves: u64,
 }
 
 /// What came of a seed.

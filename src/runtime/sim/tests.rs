@@ -98,6 +98,7 @@ fn every_seed_gives_what_the_oracle_says() {
     let sums = [
         ("starts", sum(|it| it.starts)),
         ("commits", sum(|it| it.commits)),
+        ("full saves", sum(|it| it.full_saves)),
         ("kills", sum(|it| it.kills)),
         ("power losses", sum(|it| it.power_losses)),
         ("lost disks", sum(|it| it.lost_disks)),

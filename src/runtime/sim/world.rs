@@ -1,5 +1,7 @@
 //! The world of a seed: who is next, and what befalls whom.
 
+mod ends;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use super::instance::Instance;
 use super::life::Life;
 use super::played::{Counts, Played};
 use super::story::{Fate, Story};
-use crate::error::{Error, ErrorKind};
 use crate::observe::simulated::Clock;
 use crate::runtime::Describe;
 use crate::state::lossy::LossyDisk;
@@ -74,7 +75,8 @@ pub(super) fn play(seed: u64, flaw: Option<Flaw>, trace: &Trace) -> Played {
     Clock::remove();
     let world = Rc::into_inner(world).expect("nobody else has it");
     let mut counts = world.counts.into_inner();
-    counts.commits = world.checks.into_inner().commits;
+    let checks = world.checks.into_inner();
+    (counts.commits, counts.full_saves) = (checks.commits, checks.full_saves);
     Played {
         story: world.story,
         hash: trace.hash(),
@@ -291,93 +293,6 @@ impl World {
         if let Err(error) = instance.start(self) {
             self.end(&instance, &error);
         }
-    }
-
-    /// Takes away those that have ended.
-    fn bury(&self) {
-        let instances = self.instances.borrow().clone();
-        for instance in instances {
-            if instance.life.is_dead() {
-                self.remove(&instance);
-                continue;
-            }
-            let Some(body) = instance.body() else {
-                continue;
-            };
-            if body.run.control.is_faulty() {
-                if let Some(fault) = body.run.control.take_fault() {
-                    self.end(&instance, &fault);
-                }
-            } else if body.is_over() && !instance.asleep.get() {
-                match instance.finish(self) {
-                    Ok(false) => {}
-                    Ok(true) => self.remove(&instance),
-                    Err(error) => self.end(&instance, &error),
-                }
-            }
-        }
-    }
-
-    fn remove(&self, instance: &Rc<Instance>) {
-        let there = |it: &Rc<Instance>| it.life.number == instance.life.number;
-        if !self.instances.borrow().iter().any(there) {
-            return;
-        }
-        self.check();
-        let died = instance.life.is_dead();
-        instance.life.die();
-        self.instances.borrow_mut().retain(|it| !there(it));
-        match instance.fate {
-            Fate::Killed { .. } if died => self.count(|counts| &mut counts.kills),
-            Fate::PowerFails { .. } if died => {
-                self.count(|counts| &mut counts.power_losses);
-                self.all_die();
-                let found = self.disk.borrow().crash(self.dice.draw());
-                if self.flaw == Some(Flaw::NoSync) {
-                    found.leave_out(crate::state::lossy::Sync::Files);
-                }
-                *self.disk.borrow_mut() = found;
-            }
-            Fate::Lost { .. } if died => {
-                self.count(|counts| &mut counts.lost_disks);
-                self.all_die();
-                // What was under way comes before whoever makes the state again.
-                self.broker.deliver_all();
-                self.check();
-                *self.disk.borrow_mut() = LossyDisk::new();
-                self.rebuild.set(self.broker.progress().is_some());
-            }
-            _ => {}
-        }
-    }
-
-    /// All processes of the machine end.
-    fn all_die(&self) {
-        let instances = self.instances.borrow();
-        instances.iter().for_each(|it| it.life.die());
-    }
-
-    /// An instance has ended with `error`: was there a reason for it?
-    fn end(&self, instance: &Rc<Instance>, error: &Error) {
-        let number = instance.life.number;
-        let overtaken = !instance.alone.get();
-        let shut_out = self.broker.shut_out() > instance.shut_out;
-        let expected = instance.life.is_dead()
-            || self.done.get()
-            || match error.kind() {
-                ErrorKind::Owned => overtaken || shut_out,
-                ErrorKind::Operating => overtaken || self.disk_failed.get(),
-                _ => false,
-            };
-        self.trace.say(number, &format!("ends: {error}"));
-        if !instance.life.is_dead() && overtaken {
-            self.count(|counts| &mut counts.overtaken);
-        }
-        if !expected {
-            let kind = error.kind();
-            self.say_wrong(format!("instance {number} ends, {kind:?}: {error}"));
-        }
-        self.remove(instance);
     }
 
     /// Looks at what became visible.
