@@ -313,6 +313,8 @@ impl Checkpointer {
             manifest.full_bytes = self.store.bytes();
         }
         crash_point("checkpoint gathered");
+        // Whoever has taken over may have given their names to files that are appended to here.
+        self.store.check_newest()?;
         let ends = self.state.last && covered && (!self.bounded || read);
         self.results.settle(&|| self.control.is_faulty())?;
         manifest.outputs = self.results.cut(ends)?;
@@ -352,7 +354,10 @@ impl Checkpointer {
         );
         let bytes = self.store.bytes();
         self.board.commit(manifest.checkpoint, bytes, began);
-        self.results.show(&manifest.outputs)?;
+        if !self.results.is_empty() {
+            self.store.check_newest()?;
+            self.results.show(&manifest.outputs)?;
+        }
         self.store.clean(&manifest)?;
         self.manifest = manifest;
         Ok(())
@@ -366,3 +371,6 @@ pub(super) fn smallest(times: impl Iterator<Item = Option<i64>>) -> Option<i64> 
         .min()
         .filter(|time| *time != EventTime::NEVER.millis())
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,14 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder, which must be empty.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    /// Keeps what is at `path`, if anything is, from others that ask so, as long as the file that
+    /// is returned is open. A disk of tests has one process.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`]: somebody has it.
+    fn hold(&self, _path: &Path) -> io::Result<Option<File>> {
+        Ok(None)
+    }
 }
 
 /// A file that is being written.
@@ -168,6 +176,21 @@ impl Disk for RealDisk {
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir(path)
+    }
+
+    fn hold(&self, path: &Path) -> io::Result<Option<File>> {
+        let file = match File::open(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                let busy = "another process or sink is writing it";
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, busy))
+            }
+            // Some file systems know no locks; then there is no protection.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
+        }
     }
 }
 

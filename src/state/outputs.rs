@@ -286,8 +286,14 @@ pub(crate) fn is_one_file(state: &OutputState) -> bool {
 /// Nobody goes on with `state`: what of it is hidden gets its name.
 ///
 /// # Errors
-/// What the system says. What is missing or changed was taken or replaced, and is let be.
+/// Somebody appends to it still; or what the system says. What is missing or changed was taken or
+/// replaced, and is let be.
 pub(crate) fn complete(disk: &Arc<dyn Disk>, state: &OutputState) -> Result {
+    // Whoever was stopped and taken over may wake up, and would append to what can be seen then.
+    let grows = state.files.iter().any(|file| !file.done);
+    let place = Path::new(&state.place);
+    let held = grows.then(|| disk.hold(place)).transpose();
+    let _held = held.map_err(|why| broken(place, why))?;
     for file in &state.files {
         let file = OutputFile {
             done: true,

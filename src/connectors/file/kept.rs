@@ -9,7 +9,7 @@
 //! FOLDER/   a part file gets its name with a checkpoint: at 64 MiB, a minute, or the end
 //! ```
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
@@ -98,14 +98,14 @@ impl Kept {
         let about = |cause| cannot_write(place, cause);
         let before = before.and_then(|before| before.files.first());
         let hidden = durable::meanwhile(place).map_err(about)?;
-        let left = lock_file(&hidden).map_err(about)?;
+        let left = disk.hold(&hidden).map_err(about)?;
         let growing = match before {
             Some(before) => Growing::go_on(&disk, before)?,
             None => Growing::begin(&disk, place).map_err(about)?,
         };
         // It may be another file now than the one that was left.
         drop(left);
-        let lock = lock_file(&hidden).map_err(about)?;
+        let lock = disk.hold(&hidden).map_err(about)?;
         Ok(Self {
             disk,
             shape: Shape::File {
@@ -129,7 +129,7 @@ impl Kept {
         let about = |cause| cannot_write(path, cause);
         durable::make_folders(&*disk, path).map_err(about)?;
         let place = path.canonicalize().map_err(about)?;
-        let lock = lock_file(&place).map_err(about)?;
+        let lock = disk.hold(&place).map_err(about)?;
         let (listed, next) = before.map_or((&[][..], 0), |it| (&it.files[..], it.next));
         show_found(&disk, listed)?;
         let mut full = Vec::new();
@@ -344,22 +344,6 @@ fn list(file: &mut Growing, done: bool) -> Result<OutputFile> {
     let synced = file.sync();
     synced.map_err(|why| cannot_write(file.place(), why))?;
     Ok(file.listed(done))
-}
-
-/// Locks what is at `path`, if anything is.
-fn lock_file(path: &Path) -> io::Result<Option<File>> {
-    let file = match File::open(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            let busy = "another process or sink is writing it";
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, busy))
-        }
-        // Some file systems know no locks; then there is no protection.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
-    }
 }
 
 /// The hands of one worker. Its lock is free but while a checkpoint is made.

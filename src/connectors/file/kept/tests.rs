@@ -1,6 +1,7 @@
 use super::*;
 use crate::connectors::{Encoded, Waker};
 use crate::error::ErrorKind;
+use crate::state::outputs::complete;
 
 fn share(worker: usize) -> Share {
     Share {
@@ -130,4 +131,22 @@ fn a_folder_of_somebody_else_is_refused_and_its_leavings_go() {
     assert_eq!(prepare(&path, None).unwrap_err().exit_code(), 2);
     Kept::prepare((&path, &path), None, true).unwrap();
     assert!(names(&path).is_empty());
+}
+
+#[test]
+fn files_that_somebody_appends_to_still_are_not_left_to_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out/");
+    let kept = prepare(&path, None).unwrap();
+    let mut writer = kept.open(&share(0)).unwrap();
+    writer.write(&batch("one"), 0).unwrap();
+    let state = kept.cut(false).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let error = complete(&disk, &state).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Operating);
+    assert!(error.to_string().contains("is writing it"), "{error}");
+    assert!(names(&path)[0].starts_with('.'));
+    drop((writer, kept));
+    complete(&disk, &state).unwrap();
+    assert_eq!(names(&path), ["part-000-0000000000.jsonl"]);
 }

@@ -1,0 +1,105 @@
+//! Whoever was taken over leaves files alone.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::channel;
+
+use super::*;
+use crate::connectors::{Outputs, Share, Sink, Style, Writer};
+use crate::runtime::growth::SMALL;
+use crate::state::checkpoints::Continued;
+use crate::state::disk::Disk;
+use crate::state::lossy::LossyDisk;
+use crate::state::{OutputState, durable};
+
+/// Counts how often files are cut and shown.
+#[derive(Clone, Default)]
+struct Counts {
+    cut: Arc<AtomicUsize>,
+    shown: Arc<AtomicUsize>,
+}
+
+impl Counts {
+    fn both(&self) -> (usize, usize) {
+        (self.cut.load(SeqCst), self.shown.load(SeqCst))
+    }
+}
+
+impl Sink for Counts {
+    fn describe(&self) -> String {
+        "counts".to_owned()
+    }
+    fn style(&self) -> Style {
+        Style::Lines
+    }
+    fn prepare(&self) -> Result {
+        Ok(())
+    }
+    fn open(&self, _: Share) -> Result<Box<dyn Writer>> {
+        Err(Error::operating("nothing is written"))
+    }
+    fn outputs(&self) -> Option<&dyn Outputs> {
+        Some(self)
+    }
+    fn finish(&self, _: bool) -> Result {
+        Ok(())
+    }
+}
+
+impl Outputs for Counts {
+    fn place(&self) -> String {
+        "/out".to_owned()
+    }
+    fn is_one_file(&self) -> bool {
+        false
+    }
+    fn go_on(&self, _: Option<&OutputState>) {}
+    fn is_due(&self, _: bool) -> Result<bool> {
+        Ok(false)
+    }
+    fn cut(&self, _: bool) -> Result<OutputState> {
+        self.cut.fetch_add(1, SeqCst);
+        Ok(OutputState::default())
+    }
+    fn show(&self, _: &OutputState) -> Result {
+        self.shown.fetch_add(1, SeqCst);
+        Ok(())
+    }
+}
+
+fn checkpointer(disk: &Arc<dyn Disk>, dir: &Path, sink: Counts) -> Checkpointer {
+    let (tell, notes) = channel();
+    let sinks: [Arc<dyn Sink>; 1] = [Arc::new(sink)];
+    Checkpointer {
+        checkpoints: Arc::new(Checkpoints::new(tell, true, Continued::default())),
+        notes,
+        control: Arc::default(),
+        metrics: Arc::new(Metrics::new(1)),
+        board: Arc::default(),
+        store: Store::begin(disk, dir, 0, 0, 1).unwrap(),
+        commit: None,
+        results: Results::of(&["out".to_owned()], &sinks),
+        interval: Duration::from_secs(1),
+        finishes: true,
+        bounded: false,
+        parts: Parts::default(),
+        manifest: Manifest::default(),
+        written: Vec::new(),
+        state: State::new(Growth::new(SMALL, false, None)),
+    }
+}
+
+#[test]
+fn a_process_that_was_taken_over_appends_to_no_file_and_names_none() {
+    let disk: Arc<dyn Disk> = Arc::new(LossyDisk::new());
+    let dir = Path::new("/state");
+    durable::make_folders(&*disk, dir).unwrap();
+    let counts = Counts::default();
+    let mut zombie = checkpointer(&disk, dir, counts.clone());
+    zombie.finish().unwrap();
+    assert_eq!(counts.both(), (1, 1));
+    let _successor = Store::begin(&disk, dir, 1, 0, 1).unwrap();
+    let error = zombie.finish().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Owned);
+    assert_eq!(counts.both(), (1, 1));
+}
