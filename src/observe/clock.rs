@@ -50,7 +50,7 @@ pub(crate) fn process() -> u32 {
 #[cfg(test)]
 pub(crate) mod simulated {
     use std::cell::RefCell;
-    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
     use std::sync::{Arc, OnceLock};
     use std::time::{Duration, Instant};
 
@@ -60,9 +60,13 @@ pub(crate) mod simulated {
         static CLOCK: RefCell<Option<Clock>> = const { RefCell::new(None) };
     }
 
-    /// Time that has passed. A clone is the same clock.
+    /// Time that has passed, and the time of day. A clone is the same clock.
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Clock(Arc<AtomicU64>);
+    pub(crate) struct Clock {
+        nanos: Arc<AtomicU64>,
+        /// By how many milliseconds the time of day was set.
+        set_by: Arc<AtomicI64>,
+    }
 
     impl Clock {
         /// This thread goes by this clock from now on.
@@ -77,11 +81,21 @@ pub(crate) mod simulated {
 
         pub(crate) fn advance(&self, by: Duration) {
             let nanos = u64::try_from(by.as_nanos()).expect("not for centuries");
-            self.0.fetch_add(nanos, SeqCst);
+            self.nanos.fetch_add(nanos, SeqCst);
+        }
+
+        /// The time of day jumps by `millis`, and no time has passed.
+        pub(crate) fn jump(&self, millis: i64) {
+            self.set_by.fetch_add(millis, SeqCst);
         }
 
         pub(crate) fn passed(&self) -> Duration {
-            Duration::from_nanos(self.0.load(SeqCst))
+            Duration::from_nanos(self.nanos.load(SeqCst))
+        }
+
+        fn time_of_day(&self) -> EventTime {
+            let passed = i64::try_from(self.passed().as_millis()).expect("not for centuries");
+            EventTime::from_millis(1_700_000_000_000 + passed + self.set_by.load(SeqCst))
         }
     }
 
@@ -97,7 +111,6 @@ pub(crate) mod simulated {
     }
 
     pub(super) fn time_of_day() -> Option<EventTime> {
-        let passed = i64::try_from(passed()?.as_millis()).expect("not for centuries");
-        Some(EventTime::from_millis(1_700_000_000_000 + passed))
+        CLOCK.with_borrow(|clock| clock.as_ref().map(Clock::time_of_day))
     }
 }

@@ -15,6 +15,7 @@ pub(super) struct Counts {
     pub(super) late_requests: u64,
     pub(super) time_outs: u64,
     pub(super) overtaken: u64,
+    pub(super) clock_jumps: u64,
     pub(super) commits: u64,
     pub(super) full_saves: u64,
 }

@@ -107,6 +107,7 @@ fn every_seed_gives_what_the_oracle_says() {
         ("stops", sum(|it| it.stops)),
         ("disk faults", sum(|it| it.disk_faults)),
         ("time-outs", sum(|it| it.time_outs)),
+        ("clock jumps", sum(|it| it.clock_jumps)),
         ("late requests", sum(|it| it.late_requests)),
     ];
     eprintln!("{many} seeds: {sums:?}");

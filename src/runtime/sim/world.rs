@@ -14,7 +14,7 @@ use super::dice::{Dice, Trace};
 use super::instance::Instance;
 use super::life::Life;
 use super::played::{Counts, Played};
-use super::story::{Fate, Story};
+use super::story::{Fate, Story, signed};
 use crate::observe::simulated::Clock;
 use crate::runtime::Describe;
 use crate::state::lossy::LossyDisk;
@@ -23,6 +23,8 @@ use crate::state::lossy::LossyDisk;
 const TURNS_MAX: u64 = 200_000;
 /// So often something else may happen in the midst of a step that is in the midst of a step.
 const DEPTH_MAX: usize = 5;
+/// A year, in milliseconds.
+const YEAR: i64 = 365 * 24 * 3_600 * 1_000;
 /// When the job is done, whoever sleeps wakes up, and has so many turns to do harm.
 const AFTER: u64 = 60;
 
@@ -228,10 +230,22 @@ impl World {
             (0..11, Some(body)) => body.step(self.dice.index(one.workers)),
             (11..16, Some(body)) => body.checkpoint(self.dice.between(1, 9)),
             (0..16, None) | (16, _) => self.show(),
-            (17 | 18, _) => self.clock.advance(self.some_time()),
+            (17 | 18, _) => self.pass(),
             _ => self.arrive(),
         }
         self.check();
+    }
+
+    /// Time passes; somebody may set the time of day, to where it may not have been for decades.
+    fn pass(&self) {
+        self.clock.advance(self.some_time());
+        if self.dice.one_in(40) {
+            let forth = [-1, 1][self.dice.index(2)];
+            let by = forth * signed(self.dice.between(10, 60)) * YEAR;
+            self.clock.jump(by);
+            self.count(|counts| &mut counts.clock_jumps);
+            self.trace.say(0, &format!("the clock jumps by {by} ms"));
+        }
     }
 
     fn some_time(&self) -> Duration {
