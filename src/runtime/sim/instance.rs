@@ -231,6 +231,10 @@ impl Instance {
         }
         let commit = Arc::clone(&self.producer) as Arc<dyn Commit>;
         rebuild::settle(checkpointer, &commit, record)?;
+        let mut partitions = record.sources.iter().flat_map(|source| &source.partitions);
+        if partitions.any(|state| !state.left.is_empty()) {
+            world.count(|counts| &mut counts.left_again);
+        }
         world.rebuild.set(false);
         self.go_on(world)?;
         Ok(false)

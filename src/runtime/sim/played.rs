@@ -9,6 +9,8 @@ pub(super) struct Counts {
     pub(super) kills: u64,
     pub(super) power_losses: u64,
     pub(super) lost_disks: u64,
+    /// Logs that were read again to the end, of which records had left as `idle`.
+    pub(super) left_again: u64,
     pub(super) zombies: u64,
     pub(super) stops: u64,
     pub(super) disk_faults: u64,

@@ -102,6 +102,7 @@ fn every_seed_gives_what_the_oracle_says() {
         ("kills", sum(|it| it.kills)),
         ("power losses", sum(|it| it.power_losses)),
         ("lost disks", sum(|it| it.lost_disks)),
+        ("rebuilds with idle records", sum(|it| it.left_again)),
         ("zombies", sum(|it| it.zombies)),
         ("overtaken", sum(|it| it.overtaken)),
         ("stops", sum(|it| it.stops)),

@@ -136,7 +136,7 @@ impl World {
         self.wrong.borrow_mut().get_or_insert(what);
     }
 
-    fn count(&self, which: impl Fn(&mut Counts) -> &mut u64) {
+    pub(super) fn count(&self, which: impl Fn(&mut Counts) -> &mut u64) {
         *which(&mut self.counts.borrow_mut()) += 1;
     }
 
