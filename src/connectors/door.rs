@@ -237,6 +237,7 @@ impl<T> Door<T> {
         let number = state.partitions[nth].number;
         let mut records = Vec::with_capacity(FETCH.min(left));
         let fetched = reader.fetch(number, FETCH.min(left), &mut records)?;
+        state.partitions[nth].check_next(&self.port, &records)?;
         // What a run that reads a log again leaves out was read all the same.
         let last = records.last().map(|record| record.offset);
         state.partitions[nth].leave_out(&mut records);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Ends, Fetched, Found};
+use crate::error::{Error, Result};
 use crate::event::{Origin, Record};
 use crate::time::watermark::{Mark, PartitionClock};
 use crate::time::{EventTime, Watermarks};
@@ -56,6 +57,21 @@ impl Partition {
             next: 0,
             uncut: false,
             skips: Vec::new(),
+        }
+    }
+
+    /// Whether `records` lie behind those that it gave before.
+    ///
+    /// # Errors
+    /// They do not: what the reader gives twice would be counted twice.
+    pub(crate) fn check_next(&self, port: &str, records: &[Record<'_>]) -> Result {
+        let (number, next) = (self.number, self.next);
+        match records.first() {
+            Some(Record { offset, .. }) if *offset < next => Err(Error::operating(format!(
+                "source `{port}`: partition {number} gives offset {offset} where {next} or a later \
+                 one is next: a restart reads on"
+            ))),
+            _ => Ok(()),
         }
     }
 

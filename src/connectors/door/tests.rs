@@ -1,4 +1,5 @@
-//! A stop is no end. Planted once and seen to fail: a stopped door that says it has ended.
+//! A stop is no end. Planted once and seen to fail: a stopped door that says it has ended. And a
+//! reader that goes back is noticed.
 
 use std::thread;
 use std::time::Duration;
@@ -96,4 +97,57 @@ fn a_live_run_that_is_stopped_fires_nothing_that_is_open() {
         assert_eq!(out.lines().len(), 9, "{workers} workers");
         assert_eq!((summary.read, summary.used), (190, 190), "{summary}");
     }
+}
+
+/// Gives the last record of each batch once more.
+struct Repeating(MemorySource);
+
+impl Source for Repeating {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    fn bounded(&self) -> bool {
+        true
+    }
+    fn prepare(&self) -> Result {
+        self.0.prepare()
+    }
+    fn open(&self, share: Share) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(Repeats(self.0.open(share)?)))
+    }
+}
+
+struct Repeats(Box<dyn Reader>);
+
+impl Reader for Repeats {
+    fn discover(&mut self) -> Result<Vec<Found>> {
+        self.0.discover()
+    }
+    fn fetch<'a>(
+        &'a mut self,
+        partition: u32,
+        max: usize,
+        records: &mut Vec<Record<'a>>,
+    ) -> Result<Fetched> {
+        let fetched = self.0.fetch(partition, max.min(10), records)?;
+        if let Some(first) = records.first_mut() {
+            first.offset = first.offset.saturating_sub(1);
+        }
+        Ok(fetched)
+    }
+}
+
+#[test]
+fn a_reader_that_gives_an_offset_twice_ends_the_run() {
+    let times = (0..95).map(|time| time.to_string().into_bytes());
+    let settings = Settings::new()
+        .bind_source("times", Repeating(MemorySource::new("times", [times])))
+        .bind_sink("counts", MemorySink::new(Style::Lines))
+        .bind_sink("late", MemorySink::new(Style::Lines))
+        .bind_sink("dead", MemorySink::new(Style::Lines));
+    let plan = Job::new("minutes", minutes).plan(&settings).unwrap();
+    let handle = Run::new(&plan);
+    let error = run(plan, &handle).unwrap_err();
+    let says = "source `times`: partition 0 gives offset 9 where 10 or a later one is next";
+    assert!(error.to_string().starts_with(says), "{error}");
 }
