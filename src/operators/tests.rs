@@ -2,7 +2,8 @@
 //! that version says, byte for byte.
 //!
 //! `tests/state/format-1` is a state directory of two generations: what a job with every kind of
-//! state left when it was killed. A format's files are never written again. When the format gets
+//! state left when it was killed, and beside it a manifest with files of results. A format's files
+//! are never written again. When the format gets
 //! its next number, `BLESS=1 cargo test --lib the_bytes_of_state` adds those of the new one.
 
 mod kinds;
@@ -18,6 +19,7 @@ use crate::state::frame;
 use crate::state::manifest::{
     FORMAT, Manifest, OperatorShape, PartitionStand, PartitionState, SourceState,
 };
+use crate::state::outputs::{OutputFile, OutputState};
 use crate::state::saved::{Holds, Parcel};
 use crate::state::store::{Store, manifests, read_log, read_logs, read_manifest};
 use crate::time::{EventTime, Progress};
@@ -25,6 +27,8 @@ use kinds::{Part, Ran, run};
 
 /// Where the results lie that a job gives which goes on from the state beside them.
 const RESULTS: &str = "results.txt";
+/// A manifest with files of results.
+const OUTPUTS: &str = "outputs.json";
 
 fn folder(format: u32) -> PathBuf {
     PathBuf::from(format!("tests/state/format-{format}"))
@@ -101,6 +105,29 @@ fn manifest(ran: &Ran) -> Manifest {
     }
 }
 
+/// A manifest with what only some have.
+fn manifest_with_outputs() -> Manifest {
+    let file = |nth: u64, done| OutputFile {
+        path: format!("/out/part-000-000000000{nth}.jsonl"),
+        len: 1_234 * nth,
+        crc: 0x00c0_ffee,
+        done,
+    };
+    let outputs = OutputState {
+        port: "results".to_owned(),
+        place: "/out".to_owned(),
+        next: 3,
+        files: vec![file(1, true), file(2, false)],
+    };
+    Manifest {
+        format: FORMAT,
+        job: "kinds-7".to_owned(),
+        outputs: vec![outputs],
+        full_millis: Some(1_250),
+        ..Manifest::default()
+    }
+}
+
 /// Appends the parcels of a checkpoint, and makes it.
 fn save(store: &mut Store, manifest: &mut Manifest, parcels: &[Vec<u8>]) {
     manifest.checkpoint += 1;
@@ -132,6 +159,8 @@ fn write(dir: &Path) {
     save(&mut store, &mut manifest, &ran.parcels[0]);
     drop(store);
     fs::write(dir.join(RESULTS), results(1, dir)).unwrap();
+    let (bytes, _) = manifest_with_outputs().to_bytes().unwrap();
+    fs::write(dir.join(OUTPUTS), bytes).unwrap();
 }
 
 /// The results of a job that goes on from the state in `dir`, sorted, a line each.
@@ -170,6 +199,19 @@ fn what_every_version_wrote_is_read_by_any_number_of_workers() {
         for workers in 1..4 {
             assert_eq!(results(workers, &dir), expected, "{workers} workers");
         }
+    }
+}
+
+#[test]
+fn files_of_results_that_every_version_wrote_are_read() {
+    for format in 1..=FORMAT {
+        let bytes = fs::read(folder(format).join(OUTPUTS)).unwrap();
+        let (read, _) = Manifest::read(&bytes, OUTPUTS).unwrap();
+        let expected = Manifest {
+            format,
+            ..manifest_with_outputs()
+        };
+        assert_eq!(read, expected);
     }
 }
 

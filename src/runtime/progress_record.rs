@@ -113,6 +113,7 @@ impl ProgressRecord {
 mod tests {
     use super::*;
     use crate::state::manifest::{PartitionStand, SourceState};
+    use crate::state::outputs::OutputFile;
 
     /// As format 1 has it. This may never change: when the format gets its next number, this stays
     /// what is read, and what is written is added.
@@ -183,6 +184,37 @@ mod tests {
             ProgressRecord::read(bytes.as_bytes(), "topic").unwrap(),
             record
         );
+    }
+
+    #[test]
+    fn files_of_results_are_written_and_read_as_they_were() {
+        let file = |nth: u64, done| OutputFile {
+            path: format!("/out/part-{nth}"),
+            len: 7 * nth,
+            crc: 9,
+            done,
+        };
+        let outputs = OutputState {
+            port: "results".to_owned(),
+            place: "/out".to_owned(),
+            next: 3,
+            files: vec![file(1, true), file(2, false)],
+        };
+        let record = ProgressRecord {
+            outputs: vec![outputs],
+            ..record()
+        };
+        let before = FORMAT_1.strip_suffix('}').unwrap();
+        let told = concat!(
+            r#","outputs":[{"port":"results","place":"/out","next":3,"files":["#,
+            r#"{"path":"/out/part-1","len":7,"crc":9,"done":true},"#,
+            r#"{"path":"/out/part-2","len":14,"crc":9,"done":false}]}]}"#,
+        );
+        let format_1 = format!("{before}{told}");
+        let bytes = record.to_bytes().unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), format_1);
+        let back = ProgressRecord::read(format_1.as_bytes(), "topic").unwrap();
+        assert_eq!(back, record);
     }
 
     #[test]
