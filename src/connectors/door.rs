@@ -266,10 +266,9 @@ impl<T> Door<T> {
         judge.batch(&records, &mut state.pieces);
         if self.checkpoints.is_some() {
             let (history, epoch) = (&mut state.history, state.epoch);
-            state
-                .left
-                .drain(..)
-                .for_each(|place| history.leave(epoch, place));
+            let next = state.partitions[nth].next;
+            let left = state.left.drain(..);
+            left.for_each(|place| history.leave(epoch, place, &records, next));
         }
         state.left.clear();
         let count = records.len();

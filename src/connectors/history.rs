@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use super::Ends;
 use super::pick::{Doing, Partition};
-use crate::state::{Checkpoints, Note, PartitionFact, Stand};
+use crate::event::Record;
+use crate::state::{Checkpoints, Left, Note, PartitionFact, Stand};
 use crate::time::Epoch;
 
 /// See the module.
@@ -13,7 +14,7 @@ use crate::time::Epoch;
 pub(super) struct History {
     ends: VecDeque<(Epoch, Vec<PartitionFact>)>,
     /// Records that left as late with reason `idle` and were not told yet, by their epochs.
-    left: Vec<(Epoch, u32, u64)>,
+    left: Vec<(Epoch, Left)>,
     /// The first epoch that may be declared next.
     next: Epoch,
     /// Everything was read, and the others know.
@@ -27,9 +28,23 @@ impl History {
         self.ends.push_back((epoch, facts.collect()));
     }
 
-    /// The record at `offset` of `partition` left in the open epoch.
-    pub(super) fn leave(&mut self, epoch: Epoch, (partition, offset): (u32, u64)) {
-        self.left.push((epoch, partition, offset));
+    /// The record at `offset` of `partition` left in the open epoch. It is one of `records`, before
+    /// the first of which `next` was the next offset.
+    pub(super) fn leave(
+        &mut self,
+        epoch: Epoch,
+        (partition, offset): (u32, u64),
+        records: &[Record<'_>],
+        next: u64,
+    ) {
+        let nth = records.partition_point(|record| record.offset < offset);
+        let last = nth.checked_sub(1).and_then(|last| records.get(last));
+        let left = Left {
+            partition,
+            offset,
+            before: last.map_or(next, |last| last.offset + 1),
+        };
+        self.left.push((epoch, left));
     }
 
     /// Lets go of what no checkpoint can ask for any more: a declared epoch is not `complete`.
@@ -53,10 +68,7 @@ impl History {
         let end = ends.into_iter().find(|(end, _)| *end <= epoch);
         let facts = end.map(|(_, facts)| facts.clone()).unwrap_or_default();
         let split = self.left.partition_point(|(left, ..)| *left <= epoch);
-        let left = self.left.drain(..split);
-        let left = left
-            .map(|(_, partition, offset)| (partition, offset))
-            .collect();
+        let left = self.left.drain(..split).map(|(_, left)| left).collect();
         checkpoints.tell(Note::Door {
             source,
             facts,

@@ -32,6 +32,7 @@ mod stamp;
 mod stdio;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -179,6 +180,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// As [`Source::prepare`].
     fn open(&self, share: Share) -> Result<Box<dyn Reader>>;
+
+    /// Where partitions begin, as far as that is known: what lay before it is gone for good.
+    #[doc(hidden)]
+    fn begins(&self) -> BTreeMap<u32, u64> {
+        BTreeMap::new()
+    }
 
     /// Of a source that gives values and no bytes: which, and where they are.
     #[doc(hidden)]

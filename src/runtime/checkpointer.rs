@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use crate::connectors::{Commit, TopicEnds};
+use crate::connectors::{Commit, Source, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{CheckpointBoard, Metrics, crash_point, now, since, time_of_day};
 use crate::state::manifest::{Manifest, to_json};
 use crate::state::store::Store;
-use crate::state::{Checkpoints, Note, PartitionFact};
+use crate::state::{Checkpoints, Left, Note, PartitionFact};
 use crate::stream::Control;
 use crate::time::{Epoch, EventTime, Progress};
 
@@ -56,7 +56,7 @@ struct Gathered {
     live: u64,
     doors: usize,
     facts: BTreeMap<u16, Vec<PartitionFact>>,
-    left: BTreeMap<u16, Vec<(u32, u64)>>,
+    left: BTreeMap<u16, Vec<Left>>,
     progress: BTreeMap<u16, Progress>,
 }
 
@@ -69,6 +69,7 @@ pub(super) struct Checkpointer {
     pub(super) board: Arc<CheckpointBoard>,
     pub(super) store: Store,
     pub(super) commit: Option<Arc<dyn Commit>>,
+    pub(super) sources: Vec<Arc<dyn Source>>,
     /// Files that become visible with checkpoints.
     pub(super) results: Results,
     pub(super) interval: Duration,
@@ -299,7 +300,7 @@ impl Checkpointer {
             let facts = gathered.facts.get(&number).into_iter().flatten();
             facts.for_each(|fact| source.set_partition(fact));
             let left = gathered.left.get(&number).into_iter().flatten();
-            left.for_each(|(partition, offset)| source.leave(*partition, *offset));
+            left.for_each(|left| source.leave(left));
             if let Some(progress) = gathered.progress.get(&number) {
                 assert!(
                     to_json(progress.watermark) >= source.watermark,
@@ -308,6 +309,9 @@ impl Checkpointer {
                 );
                 source.set_progress(*progress);
             }
+        }
+        for (state, source) in manifest.sources.iter_mut().zip(&self.sources) {
+            state.forget_left(&source.begins());
         }
         if gathered.full {
             manifest.full_bytes = self.store.bytes();

@@ -233,6 +233,7 @@ impl Recovered {
             board: Arc::clone(&run.checkpoints),
             store,
             commit: self.plan.commit,
+            sources: plan.sources.clone(),
             results,
             interval: self.plan.interval,
             finishes: self.plan.finishes,

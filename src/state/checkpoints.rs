@@ -36,6 +36,15 @@ pub(crate) enum Stand {
     Ended,
 }
 
+/// A record that left as late with reason `idle`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    /// The offset behind the record before it: in between there is none, and never will be.
+    pub(crate) before: u64,
+}
+
 /// What the workers tell the thread that commits.
 #[derive(Debug)]
 pub(crate) enum Note {
@@ -52,8 +61,7 @@ pub(crate) enum Note {
     Door {
         source: u16,
         facts: Vec<PartitionFact>,
-        /// Partition and offset of each record that left as late with reason `idle`.
-        left: Vec<(u32, u64)>,
+        left: Vec<Left>,
     },
     /// What was known of a source at the end of the declared epoch.
     Watermark { source: u16, progress: Progress },

@@ -3,9 +3,11 @@
 //! One line of JSON, so that a person can read it, and a line with its checksum, so that no damage
 //! goes unnoticed. The checksum is also in the record that commits the checkpoint.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::checkpoints::{PartitionFact, Stand};
+use super::checkpoints::{Left, PartitionFact, Stand};
 use super::outputs::OutputState;
 use super::store::LOST;
 use crate::error::{Error, ErrorKind, Result};
@@ -186,15 +188,35 @@ impl SourceState {
         };
     }
 
-    /// The record at `offset` of `partition` left with reason `idle`.
-    pub(crate) fn leave(&mut self, partition: u32, offset: u64) {
+    /// A record left with reason `idle`.
+    pub(crate) fn leave(&mut self, record: &Left) {
+        let Left {
+            partition,
+            offset,
+            before,
+        } = *record;
         let all = &mut self.partitions;
         let Some(state) = all.iter_mut().find(|state| state.partition == partition) else {
             return;
         };
         match state.left.last_mut() {
-            Some((_, end)) if *end == offset => *end += 1,
+            // Where no record lies between the two, one range holds both.
+            Some((_, end)) if *end == before => *end = offset + 1,
             _ => state.left.push((offset, offset + 1)),
+        }
+    }
+
+    /// Partitions begin at `begins`: what left before that nobody will read again.
+    pub(crate) fn forget_left(&mut self, begins: &BTreeMap<u32, u64>) {
+        for state in &mut self.partitions {
+            let Some(begin) = begins.get(&state.partition) else {
+                continue;
+            };
+            let gone = state.left.partition_point(|(_, end)| end <= begin);
+            state.left.drain(..gone);
+            if let Some((first, _)) = state.left.first_mut() {
+                *first = (*first).max(*begin);
+            }
         }
     }
 
@@ -315,6 +337,32 @@ mod tests {
         }
         for len in 0..bytes.len() {
             assert!(Manifest::read(&bytes[..len], "x").is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn what_left_is_held_in_few_ranges_as_far_as_the_log_has_it() {
+        let mut source = manifest().sources.remove(0);
+        let left = |source: &SourceState| source.partitions[0].left.clone();
+        // Between 20 and 22 lies a marker of a transaction, between 23 and 25 another record.
+        for (offset, before) in [(19, 17), (20, 20), (22, 21), (25, 24), (30, 26), (31, 31)] {
+            let partition = 1;
+            source.leave(&Left {
+                partition,
+                offset,
+                before,
+            });
+        }
+        assert_eq!(left(&source), [(19, 23), (25, 32)]);
+        for (begin, expected) in [
+            (0, vec![(19, 23), (25, 32)]),
+            (20, vec![(20, 23), (25, 32)]),
+            (23, vec![(25, 32)]),
+            (24, vec![(25, 32)]),
+            (40, vec![]),
+        ] {
+            source.forget_left(&BTreeMap::from([(1, begin), (7, 1_000)]));
+            assert_eq!(left(&source), expected);
         }
     }
 

@@ -30,7 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use calendar::Calendar;
-pub(crate) use checkpoints::{Checkpoints, Note, PartitionFact, Stand};
+pub(crate) use checkpoints::{Checkpoints, Left, Note, PartitionFact, Stand};
 pub(crate) use hash::{SLOTS, slot, worker_of, worker_of_slot};
 pub use hash::{StableHasher, stable_hash};
 pub use json::Json;

@@ -1,4 +1,5 @@
-//! Looks out for new partitions of a live topic, and for the brokers and the topic themselves.
+//! Looks out for new partitions of a live topic, for where they begin, and for the brokers and the
+//! topic themselves.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,19 +8,23 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use humantime::format_duration;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::admin::Probe;
 use super::assignment::Assignment;
 use super::options::KafkaOptions;
 use super::stalled::Stalled;
+use crate::connectors::Start;
 use crate::error::{Error, Result};
-use crate::observe::now;
+use crate::observe::{now, since};
 
 /// How often it looks; a new partition is to be seen within two seconds.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long an answer may take. Nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it looks where partitions begin, which changes with retention.
+const BEGINS_EVERY: Duration = Duration::from_mins(1);
 
 /// A reader, and how many partitions of the topic it has heard of.
 struct Client {
@@ -35,6 +40,7 @@ const GONE_AFTER: u32 = 3;
 /// for `--broker-timeout`, or the topic is gone, its readers fail.
 pub(super) struct Scout {
     clients: Arc<Mutex<Vec<Client>>>,
+    begins: Arc<Mutex<BTreeMap<u32, u64>>>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -44,11 +50,14 @@ impl Scout {
     pub(super) fn start(probe: Probe, topic: Arc<str>, grows: bool) -> Result<Self> {
         let clients = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
+        let begins = Arc::default();
         let (theirs, until) = (Arc::clone(&clients), Arc::clone(&stop));
+        let told = Arc::clone(&begins);
         let thread = thread::Builder::new()
             .name("kafka-scout".into())
             .spawn(move || {
                 let mut watch = Watch::new(&topic, &probe.options);
+                let mut looked = None;
                 while !until.load(Ordering::Acquire) {
                     thread::park_timeout(EVERY);
                     let count = probe.look(&topic, PATIENCE.min(watch.timeout));
@@ -57,15 +66,28 @@ impl Scout {
                         Ok(()) if grows => tell(&theirs, &topic, count.unwrap_or(0)),
                         Ok(()) => {}
                     }
+                    if let Some(count @ 1..) = count.filter(|_| grows)
+                        && looked.is_none_or(|looked| since(looked) >= BEGINS_EVERY)
+                    {
+                        looked = Some(now());
+                        find_begins(&told, &topic, &probe, count);
+                    }
                     find_stalled(&theirs, &topic, &probe);
                 }
             })
             .map_err(|cause| Error::operating("no thread for a Kafka source").because(cause))?;
         Ok(Self {
             clients,
+            begins,
             stop,
             thread,
         })
+    }
+
+    /// Where partitions begin, as was found last.
+    pub(super) fn begins(&self) -> BTreeMap<u32, u64> {
+        let begins = self.begins.lock().unwrap_or_else(PoisonError::into_inner);
+        begins.clone()
     }
 
     /// Tells `assignment` of every partition from number `known` on.
@@ -138,6 +160,17 @@ fn fail(clients: &Mutex<Vec<Client>>, why: &str) {
         .iter()
         .filter_map(|client| client.assignment.upgrade());
     readers.for_each(|assignment| assignment.fail(why));
+}
+
+/// Asks where the `count` partitions begin. Without an answer what was known stays.
+fn find_begins(begins: &Mutex<BTreeMap<u32, u64>>, topic: &str, probe: &Probe, count: u32) {
+    match probe.offsets(topic, count, Start::Earliest) {
+        Ok(found) => {
+            let mut begins = begins.lock().unwrap_or_else(PoisonError::into_inner);
+            *begins = (0..).zip(found).collect();
+        }
+        Err(why) => debug!(target: "kafka", "where `{topic}` begins is not known: {why}"),
+    }
 }
 
 /// Fails every reader that waits for records which the broker has.

@@ -1,5 +1,6 @@
 //! A topic as a source.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::admin::Probe;
@@ -158,5 +159,10 @@ impl Source for KafkaSource {
         let known = u32::try_from(plan.spans.len()).unwrap_or(u32::MAX);
         plan.scout.watch_for(&assignment, known);
         Ok(Box::new(reader))
+    }
+
+    fn begins(&self) -> BTreeMap<u32, u64> {
+        let plan = self.plan.get();
+        plan.map(|plan| plan.scout.begins()).unwrap_or_default()
     }
 }

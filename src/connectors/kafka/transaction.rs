@@ -28,7 +28,7 @@ use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally, fenced};
 use super::progress;
 use crate::connectors::{Commit, Member, TopicEnds, Waker};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, now};
 
 /// A commit that takes longer may have been sent twice.
@@ -211,7 +211,10 @@ impl Transaction {
             tag,
         };
         let taken = outbox.producer.produce(&topic, &outgoing);
-        taken.map_err(|code| outbox.refused(&self.topic, 0, record.len(), code))
+        taken.map_err(|code| match code {
+            RDKafkaErrorCode::MessageSizeTooLarge => too_large(&self.topic, record.len()),
+            _ => outbox.refused(&self.topic, 0, record.len(), code),
+        })
     }
 
     fn end(&self, outbox: &Outbox) -> Result {
@@ -328,6 +331,16 @@ impl Commit for Transaction {
     }
 }
 
+/// A restart would come to the same.
+fn too_large(topic: &str, len: usize) -> Error {
+    let what = format!(
+        "progress of {len} bytes is more than `message.max.bytes` lets into `{topic}`: each range \
+         of records that left as `idle` stands in it. Give more with -X message.max.bytes=.., and \
+         the topic with its max.message.bytes; --idle-timeout off keeps it from growing"
+    );
+    Error::new(ErrorKind::State, what)
+}
+
 fn is_retriable(cause: &KafkaError) -> bool {
     matches!(cause, KafkaError::Transaction(why) if why.is_retriable())
 }
@@ -347,7 +360,6 @@ fn code(cause: &KafkaError) -> Option<RDKafkaErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn a_time_out_that_checkpoints_may_exceed_is_refused() {

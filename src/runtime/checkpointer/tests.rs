@@ -1,15 +1,17 @@
-//! Whoever was taken over leaves files alone.
+//! Whoever was taken over leaves files alone. And what left as `idle` is held as long as it can be
+//! read again.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 
 use super::*;
-use crate::connectors::{Outputs, Share, Sink, Style, Writer};
+use crate::connectors::{Outputs, Reader, Share, Sink, Style, Writer};
 use crate::runtime::growth::SMALL;
 use crate::state::checkpoints::Continued;
 use crate::state::disk::Disk;
 use crate::state::lossy::LossyDisk;
+use crate::state::manifest::{PartitionState, SourceState};
 use crate::state::{OutputState, durable};
 
 /// Counts how often files are cut and shown.
@@ -78,6 +80,7 @@ fn checkpointer(disk: &Arc<dyn Disk>, dir: &Path, sink: Counts) -> Checkpointer 
         board: Arc::default(),
         store: Store::begin(disk, dir, 0, 0, 1).unwrap(),
         commit: None,
+        sources: Vec::new(),
         results: Results::of(&["out".to_owned()], &sinks),
         interval: Duration::from_secs(1),
         finishes: true,
@@ -102,4 +105,48 @@ fn a_process_that_was_taken_over_appends_to_no_file_and_names_none() {
     let error = zombie.finish().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Owned);
     assert_eq!(counts.both(), (1, 1));
+}
+
+/// A log whose first partition begins at 20.
+struct Shortened;
+
+impl Source for Shortened {
+    fn describe(&self) -> String {
+        "shortened".to_owned()
+    }
+    fn bounded(&self) -> bool {
+        false
+    }
+    fn prepare(&self) -> Result {
+        Ok(())
+    }
+    fn open(&self, _: Share) -> Result<Box<dyn Reader>> {
+        Err(Error::operating("nothing is read"))
+    }
+    fn begins(&self) -> BTreeMap<u32, u64> {
+        [(0, 20)].into()
+    }
+}
+
+#[test]
+fn what_left_is_forgotten_when_the_log_has_it_no_more() {
+    let disk: Arc<dyn Disk> = Arc::new(LossyDisk::new());
+    let dir = Path::new("/state");
+    durable::make_folders(&*disk, dir).unwrap();
+    let mut checkpointer = checkpointer(&disk, dir, Counts::default());
+    checkpointer.sources = vec![Arc::new(Shortened)];
+    let partition = |partition| PartitionState {
+        partition,
+        next: 40,
+        left: vec![(10, 12), (19, 22), (30, 31)],
+        ..PartitionState::default()
+    };
+    checkpointer.manifest.sources = vec![SourceState {
+        partitions: vec![partition(0), partition(1)],
+        ..SourceState::default()
+    }];
+    checkpointer.finish().unwrap();
+    let left = |nth: usize| &checkpointer.manifest.sources[0].partitions[nth].left;
+    assert_eq!(*left(0), [(20, 22), (30, 31)]);
+    assert_eq!(left(1).len(), 3);
 }

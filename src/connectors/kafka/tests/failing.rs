@@ -155,3 +155,23 @@ fn records_deleted_in_the_middle_of_a_run_are_a_matter_of_state() {
     assert_eq!(error.kind(), ErrorKind::State);
     assert!(error.to_string().contains("[0]` no longer has offset 5"));
 }
+
+#[test]
+#[ignore = "needs a Kafka"]
+fn where_a_topic_begins_is_found_out() {
+    let topic = topic("begins", 2, &[]);
+    let items: Vec<_> = (0..10)
+        .map(|n| item(None, Some(&n.to_string()), 7))
+        .collect();
+    write(&topic, 0, &items);
+    delete(&topic, 5);
+    let source = KafkaSource::new(topic.as_str(), options());
+    assert!(source.begins().is_empty());
+    source.prepare().unwrap();
+    let since = now();
+    while source.begins().is_empty() {
+        assert!(since.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(source.begins(), [(0, 5), (1, 0)].into());
+}
