@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::debug;
@@ -23,6 +24,9 @@ use crate::observe::now;
 
 /// How long a member that does not answer is one.
 const SESSION: Duration = Duration::from_secs(10);
+/// How often a member says that it lives. Others take it for dead if it is missing for longer than
+/// that needs, so no property changes it.
+const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How soon a question is asked again that the cluster cannot answer yet.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How often the client is asked what it has to say; it keeps its session by itself.
@@ -75,6 +79,16 @@ fn lacks(group: &str, options: &KafkaOptions) -> Error {
     options.lacks_to(&format!("group `{group}`"), Right::Read)
 }
 
+fn config(group: &str, who: &str, options: &KafkaOptions) -> ClientConfig {
+    let mut config = options.client();
+    config.set("group.id", group);
+    config.set("client.id", who);
+    config.set("session.timeout.ms", SESSION.as_millis().to_string());
+    config.set("heartbeat.interval.ms", HEARTBEAT.as_millis().to_string());
+    config.set("enable.auto.commit", "false");
+    config
+}
+
 /// Being a member, as long as it lives.
 #[derive(Debug)]
 pub(super) struct Membership {
@@ -94,12 +108,7 @@ impl Membership {
         who: &str,
         options: &KafkaOptions,
     ) -> Result<Self> {
-        let mut config = options.client();
-        config.set("group.id", group);
-        config.set("client.id", who);
-        config.set("session.timeout.ms", SESSION.as_millis().to_string());
-        config.set("enable.auto.commit", "false");
-        let consumer: BaseConsumer<Context> = config
+        let consumer: BaseConsumer<Context> = config(group, who, options)
             .create_with_context(Context::default())
             .map_err(|cause| options.refused(&cause))?;
         let failed = |cause: String| {
@@ -145,5 +154,23 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_property_makes_a_member_that_lives_look_dead() {
+        let mut options = KafkaOptions::new("127.0.0.1:1", "job");
+        for name in ["heartbeat.interval.ms", "session.timeout.ms"] {
+            let slow = (name.to_owned(), "10000".to_owned());
+            options.properties.push(slow);
+        }
+        options.check().unwrap();
+        let config = config("job", "process 1", &options);
+        assert_eq!(config.get("heartbeat.interval.ms"), Some("3000"));
+        assert_eq!(config.get("session.timeout.ms"), Some("10000"));
     }
 }
