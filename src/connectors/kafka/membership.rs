@@ -4,8 +4,8 @@
 //! group reads nothing; that somebody is in it says that somebody is alive.
 
 use std::ffi::CString;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -79,6 +79,24 @@ fn lacks(group: &str, options: &KafkaOptions) -> Error {
     options.lacks_to(&format!("group `{group}`"), Right::Read)
 }
 
+/// What to do about a refusal that lasts; `None`: it is none.
+fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode as Code;
+    Some(match code {
+        Code::GroupAuthorizationFailed => "grant it the right Read",
+        Code::InvalidSessionTimeout => {
+            "its session has 10 s, which the brokers' group.min.session.timeout.ms and \
+             group.max.session.timeout.ms have to allow"
+        }
+        Code::GroupMaxSizeReached => "raise the brokers' group.max.size, or end other members",
+        Code::InconsistentGroupProtocol => {
+            "another program is in it: give that one another group, or the job another --job-id"
+        }
+        Code::InvalidGroupId => "give the job another --job-id",
+        _ => return None,
+    })
+}
+
 fn config(group: &str, who: &str, options: &KafkaOptions) -> ClientConfig {
     let mut config = options.client();
     config.set("group.id", group);
@@ -93,8 +111,8 @@ fn config(group: &str, who: &str, options: &KafkaOptions) -> ClientConfig {
 #[derive(Debug)]
 pub(super) struct Membership {
     over: Arc<AtomicBool>,
-    /// The cluster does not let it in.
-    refused: Arc<AtomicBool>,
+    /// Why the cluster does not let it in.
+    refused: Arc<OnceLock<RDKafkaErrorCode>>,
 }
 
 impl Membership {
@@ -118,15 +136,15 @@ impl Membership {
             .subscribe(&[topic])
             .map_err(|cause| failed(reason(&cause)))?;
         let over = Arc::new(AtomicBool::new(false));
-        let refused = Arc::new(AtomicBool::new(false));
+        let refused = Arc::new(OnceLock::new());
         let (ended, told) = (Arc::clone(&over), Arc::clone(&refused));
         let listen = move || {
             while !ended.load(SeqCst) {
                 // What it reads is of no interest, and its other complaints are in the log.
                 let said = consumer.poll(LISTEN).and_then(Result::err);
                 let code = said.and_then(|said| said.rdkafka_error_code());
-                if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
-                    told.store(true, SeqCst);
+                if let Some(code) = code.filter(|code| remedy(*code).is_some()) {
+                    told.get_or_init(|| code);
                 }
             }
             consumer.unsubscribe();
@@ -142,12 +160,17 @@ impl Membership {
     /// Whether it may be a member, as far as was heard: not every cluster tells before.
     ///
     /// # Errors
-    /// The right that is missing.
+    /// Why it may not, and what to do: whoever comes next would take it for dead.
     pub(super) fn check(&self, group: &str, options: &KafkaOptions) -> Result {
-        if self.refused.load(SeqCst) {
+        let Some(code) = self.refused.get() else {
+            return Ok(());
+        };
+        if *code == RDKafkaErrorCode::GroupAuthorizationFailed {
             return Err(lacks(group, options));
         }
-        Ok(())
+        let remedy = remedy(*code).unwrap_or_default();
+        let what = format!("group `{group}` does not let this run in: {remedy}");
+        Err(Error::operating(what).because(describe(*code)))
     }
 }
 
@@ -160,6 +183,8 @@ impl Drop for Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "dev-broker")]
+    use crate::observe::since;
 
     #[test]
     fn no_property_makes_a_member_that_lives_look_dead() {
@@ -172,5 +197,59 @@ mod tests {
         let config = config("job", "process 1", &options);
         assert_eq!(config.get("heartbeat.interval.ms"), Some("3000"));
         assert_eq!(config.get("session.timeout.ms"), Some("10000"));
+    }
+
+    #[test]
+    fn what_is_over_in_a_moment_is_no_refusal() {
+        use RDKafkaErrorCode as Code;
+        for code in [
+            Code::GroupAuthorizationFailed,
+            Code::InvalidSessionTimeout,
+            Code::GroupMaxSizeReached,
+            Code::InconsistentGroupProtocol,
+            Code::InvalidGroupId,
+        ] {
+            assert!(remedy(code).is_some(), "{code}");
+        }
+        for code in [
+            Code::BrokerTransportFailure,
+            Code::OperationTimedOut,
+            Code::NotCoordinator,
+            Code::UnknownMemberId,
+            Code::RebalanceInProgress,
+            Code::UnknownTopicOrPartition,
+        ] {
+            assert_eq!(remedy(code), None, "{code}");
+        }
+    }
+
+    #[cfg(feature = "dev-broker")]
+    #[test]
+    fn a_run_that_is_not_let_into_its_group_is_told_why() {
+        let builder = crate::broker::DevBroker::builder().topic("job.progress", 1);
+        let broker = builder.start().unwrap();
+        let options = Arc::new(KafkaOptions::new(broker.bootstrap(), "job"));
+        // Another program is in it, and shares partitions out in another way.
+        let mut other = options.client();
+        other.set("group.id", "job");
+        other.set("partition.assignment.strategy", "cooperative-sticky");
+        let other: BaseConsumer = other.create().unwrap();
+        other.subscribe(&["job.progress"]).unwrap();
+        let began = now();
+        let wait = |what: &str, holds: &dyn Fn() -> bool| {
+            while !holds() {
+                drop(other.poll(AGAIN));
+                assert!(since(began) < Duration::from_secs(30), "never: {what}");
+            }
+        };
+        wait("a member", &|| {
+            members("job", &options).is_ok_and(|all| all.len() == 1)
+        });
+        let member = Membership::join("job", "job.progress", "process 1", &options).unwrap();
+        wait("a refusal", &|| member.check("job", &options).is_err());
+        let said = member.check("job", &options).unwrap_err().to_string();
+        for part in ["group `job` does not let this run in", "--job-id"] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 }
