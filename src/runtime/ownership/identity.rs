@@ -199,9 +199,11 @@ impl Signature {
     }
 
     /// How long ago it was written, for `me` whose machine has been up for `up`; `None`: that was
-    /// another machine, or another start of it.
+    /// another machine, or another start of it; or another container, for which a machine may be up
+    /// as long as the container is.
     pub(super) fn age(&self, me: &Identity, up: Option<Duration>) -> Option<Duration> {
-        let same = self.who.boot == me.boot && me.boot != "-";
+        let is_known = me.boot != "-" && me.space != 0;
+        let same = is_known && (&self.who.boot, self.who.space) == (&me.boot, me.space);
         same.then(|| up?.checked_sub(self.up?)).flatten()
     }
 }
@@ -336,21 +338,29 @@ mod tests {
             let who = Identity {
                 since: since.to_owned(),
                 boot: "b".to_owned(),
+                space: 7,
                 ..me()
             };
             let here = Identity {
                 boot: "b".to_owned(),
+                space: 7,
                 ..me()
             };
             let signature = Signature::new(who.clone(), then);
             assert_eq!(signature.age(&here, now), Some(Duration::from_secs(30)));
             assert_eq!(signature.age(&here, then), Some(Duration::ZERO));
-            // Another start of the machine, or a system that does not tell.
-            let elsewhere = Identity {
+            // Another start of the machine, another container, or a system that does not tell.
+            let boot = Identity {
                 boot: "c".to_owned(),
-                ..me()
+                ..here.clone()
             };
-            assert_eq!(signature.age(&elsewhere, now), None);
+            let [space, nowhere] = [8, 0].map(|space| Identity {
+                space,
+                ..here.clone()
+            });
+            for elsewhere in [boot, space, nowhere] {
+                assert_eq!(signature.age(&elsewhere, now), None, "{elsewhere}");
+            }
             assert_eq!(signature.age(&here, None), None);
             assert_eq!(Signature::new(who.clone(), None).age(&here, now), None);
             assert_eq!(Signature::new(who, now).age(&here, then), None);
