@@ -18,6 +18,7 @@ use self::identity::{Identity, Signature};
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::progress_record::ProgressRecord;
+use super::worker::panicked;
 use crate::connectors::{Commit, Member};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{now, since, uptime};
@@ -59,7 +60,7 @@ pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Owned> {
         let others = others(plan);
         (prepared.join(), others)
     });
-    prepared.unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "a start panicked")))?;
+    prepared.unwrap_or_else(|panic| Err(panicked("connecting", &*panic)))?;
     let mut watch = Watch::new();
     loop {
         let (seen, members) = others?;
@@ -241,3 +242,6 @@ fn has_other_progress(commit: &dyn Commit, checkpointer: &Checkpointer) -> bool 
     record.lineage != checkpointer.manifest.lineage
         || record.generation > checkpointer.store.generation()
 }
+
+#[cfg(test)]
+mod tests;
