@@ -31,8 +31,8 @@ use crate::stream::Control;
 const JOINED: Duration = Duration::from_secs(15);
 /// Whoever is in the group for longer than a session of 10 s is alive.
 const OUTLIVED: Duration = Duration::from_secs(12);
-/// Whoever lives is not missing in the group for so long: a broker that has forgotten its members
-/// tells them with their next heartbeat, which is due each 3 s.
+/// Whoever lives, or has just begun, is not missing in the group for so long: a broker that has
+/// forgotten its members tells them with their next heartbeat, which is due each 3 s.
 const MISSING: Duration = Duration::from_secs(5);
 /// How often it is looked whether the other one is gone.
 const LOOK: Duration = Duration::from_millis(200);
@@ -69,7 +69,15 @@ pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Owned> {
         let me = watch.me.get_or_insert_with(|| Identity::new(mark)).clone();
         let holder = disk::lock_holder(&plan.dir).ok().flatten();
         let facts = watch.facts(plan, lock.is_some(), holder.as_deref(), &members);
-        match decide(facts) {
+        let decided = match decide(facts) {
+            // Whoever has begun meanwhile may be gone again, or not in the group yet.
+            Decision::Own | Decision::OwnUnlocked if newest(plan)? != seen => {
+                watch.begun = Some(now());
+                Decision::Wait
+            }
+            decided => decided,
+        };
+        match decided {
             Decision::Own => return take(plan, (me, seen), lock),
             Decision::OwnUnlocked => return take(plan, (me, seen), None),
             Decision::Refuse => {
@@ -92,9 +100,13 @@ fn about(plan: &CheckpointPlan, why: std::io::Error) -> Error {
     Error::operating(format!("state directory `{}`", plan.dir.display())).because(why)
 }
 
+fn newest(plan: &CheckpointPlan) -> Result<u64> {
+    newest_generation(&RealDisk, &plan.dir)
+}
+
 /// The newest generation, and then who is in the group.
 fn others(plan: &CheckpointPlan) -> Result<(u64, Vec<Member>)> {
-    let seen = newest_generation(&RealDisk, &plan.dir)?;
+    let seen = newest(plan)?;
     let members = plan.commit.as_ref().map(|it| it.members()).transpose()?;
     Ok((seen, members.unwrap_or_default()))
 }
@@ -127,6 +139,8 @@ struct Watch {
     held: Option<(Option<String>, Instant)>,
     /// Since when nobody was seen in the group who lives.
     missing: Option<Instant>,
+    /// When it was last seen that somebody had begun between two looks.
+    begun: Option<Instant>,
 }
 
 impl Watch {
@@ -136,6 +150,7 @@ impl Watch {
             began: now(),
             held: None,
             missing: None,
+            begun: None,
         }
     }
 
@@ -177,6 +192,7 @@ impl Watch {
             lock,
             life,
             outlived: since(self.began) > OUTLIVED,
+            begun: self.begun.is_some_and(|begun| since(begun) <= MISSING),
             grouped: plan.commit.is_some(),
             instance: plan.instance,
         }
