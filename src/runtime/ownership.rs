@@ -18,6 +18,7 @@ use self::identity::{Identity, Signature};
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::progress_record::ProgressRecord;
+use super::settings::Instance;
 use super::worker::panicked;
 use crate::connectors::{Commit, Member};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,8 @@ const OUTLIVED: Duration = Duration::from_secs(12);
 const MISSING: Duration = Duration::from_secs(5);
 /// How often it is looked whether the other one is gone.
 const LOOK: Duration = Duration::from_millis(200);
+/// The same for who stands by, perhaps for months: each look connects to the cluster anew.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// That this run has the job, as long as it lives.
 #[derive(Debug)]
@@ -91,13 +94,21 @@ pub(super) fn own(plan: &CheckpointPlan, control: &Control) -> Result<Owned> {
             let why = "stopped while it waited for another instance to end";
             return Err(Error::new(ErrorKind::Interrupted(control.signal()), why));
         }
-        thread::sleep(LOOK);
+        thread::sleep(pause(plan));
         others = self::others(plan);
     }
 }
 
 fn about(plan: &CheckpointPlan, why: std::io::Error) -> Error {
     Error::operating(format!("state directory `{}`", plan.dir.display())).because(why)
+}
+
+/// How long it waits between two looks.
+fn pause(plan: &CheckpointPlan) -> Duration {
+    match plan.instance {
+        Instance::StandsBy if plan.commit.is_some() => WATCH,
+        _ => LOOK,
+    }
 }
 
 fn newest(plan: &CheckpointPlan) -> Result<u64> {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use super::*;
 use crate::connectors::TopicEnds;
 use crate::observe::simulated::Clock;
-use crate::runtime::Instance;
 use crate::state::disk::Disk;
 use crate::state::store::Store;
 
@@ -154,4 +153,24 @@ fn whoever_is_told_to_take_over_does_so_also_from_one_that_begins_meanwhile() {
     let (owned, took, begun) = overtaken(Instance::TakesOver, 0);
     assert_eq!(owned.unwrap().seen, 1);
     assert!(begun && took < MISSING, "{took:?}");
+}
+
+#[test]
+fn whoever_stands_by_asks_the_cluster_once_a_second() {
+    let (dir, control) = (tempfile::tempdir().unwrap(), Arc::new(Control::default()));
+    let (asks, began) = (Arc::clone(&control), now());
+    let members = move |nth: usize| {
+        if nth == 2 {
+            asks.stop(15);
+        }
+        let member = Member {
+            name: "a program elsewhere".to_owned(),
+            host: "/10.0.0.1".to_owned(),
+        };
+        vec![member]
+    };
+    let plan = plan(dir.path(), Instance::StandsBy, members, || {});
+    let error = own(&plan, &control).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted(15));
+    assert!(since(began) >= 2 * WATCH, "{:?}", since(began));
 }
