@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use crate::time::{Epoch, EventTime, Progress};
 use super::growth::Growth;
 use super::progress_record::ProgressRecord;
 use super::results::Results;
+use super::worker::panicked;
 
 /// With nothing to do it looks around this often.
 const LOOK: Duration = Duration::from_millis(100);
@@ -124,9 +126,11 @@ impl State {
 }
 
 impl Checkpointer {
-    /// Works until the run is over, or fails and ends it.
+    /// Works until the run is over, or fails or panics and ends it.
     pub(super) fn run(mut self) -> Self {
-        if let Err(error) = self.work() {
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
+        let worked = worked.unwrap_or_else(|panic| Err(panicked("checkpoints", &*panic)));
+        if let Err(error) = worked {
             self.control.fail(self.why(error));
         }
         self

@@ -172,7 +172,8 @@ impl SourceState {
         // A partition that gave nothing yet does not know where it starts.
         assert!(
             fact.next == 0 || fact.next >= state.next,
-            "partition {} goes back from {} to {}",
+            "source `{}`: partition {} goes back from {} to {}",
+            self.port,
             state.partition,
             state.next,
             fact.next

@@ -5,10 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::observe::Metrics;
 use crate::runtime::Instance;
+use crate::state::checkpoints::{PartitionFact, Stand};
 use crate::state::disk::DiskFile;
 use crate::state::lossy::LossyDisk;
 use crate::state::store::newest_generation;
+use crate::stream::Control;
+use crate::time::watermark::PartitionClock;
+use crate::time::{Epoch, EventTime, Progress};
 
 fn plan() -> CheckpointPlan {
     CheckpointPlan {
@@ -84,4 +89,87 @@ fn a_damaged_manifest_is_refused_and_not_skipped() {
     let hidden = "/state/gen=00000002/.checkpoint-0000000005.json.tmp";
     disk.rename(Path::new(newer), Path::new(hidden)).unwrap();
     assert_eq!(committed(&disk, &plan()).unwrap(), Some(before));
+}
+
+/// The checkpointer of a job with one worker, whose source `bids` has come to 17 in partition 3.
+fn checkpointer() -> Checkpointer {
+    let disk: Arc<dyn Disk> = Arc::new(LossyDisk::new());
+    let (dir, (tell, notes)) = (Path::new("/state"), mpsc::channel());
+    crate::state::durable::make_folders(&*disk, dir).unwrap();
+    let mut source = SourceState {
+        port: "bids".to_owned(),
+        ..SourceState::default()
+    };
+    source.set_partition(&told(17));
+    Checkpointer {
+        checkpoints: Arc::new(Checkpoints::new(tell, false, Continued::default())),
+        notes,
+        control: Arc::new(Control::default()),
+        metrics: Arc::new(Metrics::new(1)),
+        board: Arc::default(),
+        store: Store::begin(&disk, dir, 0, 0, 1).unwrap(),
+        commit: None,
+        results: Results::default(),
+        interval: Duration::from_hours(1),
+        finishes: true,
+        bounded: false,
+        parts: Parts {
+            workers: 1,
+            sources: 1,
+        },
+        manifest: Manifest {
+            sources: vec![source],
+            ..Manifest::default()
+        },
+        written: Vec::new(),
+        state: State::new(false),
+    }
+}
+
+fn told(next: u64) -> PartitionFact {
+    PartitionFact {
+        partition: 3,
+        next,
+        clock: PartitionClock {
+            largest: EventTime::NEVER,
+            floor: EventTime::NEVER,
+        },
+        stand: Stand::Reading,
+    }
+}
+
+#[test]
+fn an_offset_that_goes_back_ends_the_run_and_says_where() {
+    let checkpointer = checkpointer();
+    let control = Arc::clone(&checkpointer.control);
+    let checkpointing = Checkpointing::begin(checkpointer).unwrap();
+    let (operators, doors) = (0, 1);
+    for note in [
+        Note::Built { operators, doors },
+        Note::Declared {
+            epoch: Epoch::FIRST,
+            full: false,
+        },
+        Note::Door {
+            source: 0,
+            facts: vec![told(5)],
+            left: Vec::new(),
+        },
+        Note::Watermark {
+            source: 0,
+            progress: Progress::START,
+        },
+        Note::Complete(None),
+    ] {
+        checkpointing.checkpoints.tell(note);
+    }
+    // Without it workers and whoever waits for the job would wait for ever.
+    while !control.is_faulty() && !checkpointing.thread.is_finished() {
+        thread::yield_now();
+    }
+    let fault = control.take_fault().expect("the run fails");
+    assert_eq!(fault.kind(), ErrorKind::Panic);
+    let says = "source `bids`: partition 3 goes back from 17 to 5";
+    assert!(fault.to_string().ends_with(says), "{fault}");
+    checkpointing.end(true).unwrap();
 }
