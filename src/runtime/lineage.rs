@@ -10,9 +10,6 @@ use crate::state::disk::Disk;
 use crate::state::manifest::{Manifest, OperatorShape};
 use crate::state::store;
 
-/// See [`committed`].
-pub(super) type Committed = (Manifest, Vec<TopicEnds>);
-
 /// Whether the directory and what was committed are of one lineage. What was committed may still be
 /// on its way to readers, so which manifest it is is not asked before others are shut out. `seen`
 /// was the newest generation when this process got the job. Returns the one that committed last.
@@ -94,7 +91,10 @@ fn compare(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result
 ///
 /// # Errors
 /// It is missing or damaged, and what to do.
-pub(super) fn committed(disk: &dyn Disk, own: &CheckpointPlan) -> Result<Option<Committed>> {
+pub(super) fn committed(
+    disk: &dyn Disk,
+    own: &CheckpointPlan,
+) -> Result<Option<(Manifest, Vec<TopicEnds>)>> {
     let Some(commit) = &own.commit else {
         // A manifest that is there is committed. A damaged one is refused: the one before it is
         // not what was committed last.

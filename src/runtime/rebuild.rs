@@ -12,7 +12,7 @@ use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::progress_record::{ProgressRecord, SourceRecord};
-use super::recovery::{Checkpointing, Held, Recovered, shut_out};
+use super::recovery::{Checkpointing, Claim, Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,10 +41,10 @@ impl Rebuild {
 ///
 /// # Errors
 /// Nothing was ever committed; the log does not have any more what was read; it was interrupted.
-pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, held: Held) -> Result<Held> {
+pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, claim: Claim) -> Result<Claim> {
     let (_, commit) = asked(plan)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let reading = begin(plan, again.plan, &disk, held.seen)?;
+    let reading = begin(plan, again.plan, &disk, claim.seen)?;
     let seen = Run {
         control: Arc::clone(&run.control),
         ..again.run
@@ -69,7 +69,7 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, held: Held) -> Res
     outcome?;
     let seen = checkpointer.store.generation();
     settle(checkpointer, commit, &reading.record)?;
-    Ok(Held { seen, fenced: true })
+    Ok(Claim { seen, fenced: true })
 }
 
 /// Without the cut that Kafka holds nobody knows which results were written.

@@ -57,7 +57,7 @@ pub(super) struct Checkpointing {
 
 /// What a run holds of its job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct Claim {
     /// The newest generation when nobody else had the job.
     pub(super) seen: u64,
     /// All others are shut out. Not done twice: whoever was stopped meanwhile, and taken over,
@@ -69,12 +69,12 @@ pub(super) struct Held {
 ///
 /// # Errors
 /// State and log do not fit together; or another one has taken the job since.
-pub(super) fn recover(plan: &Plan, held: Held) -> Result<Option<Recovered>> {
+pub(super) fn recover(plan: &Plan, claim: Claim) -> Result<Option<Recovered>> {
     let Some(own) = &plan.checkpoint else {
         return Ok(None);
     };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    find(plan, own.clone(), &disk, held).map(Some)
+    find(plan, own.clone(), &disk, claim).map(Some)
 }
 
 /// As [`recover`], on any disk.
@@ -85,15 +85,15 @@ pub(super) fn find(
     plan: &Plan,
     own: CheckpointPlan,
     disk: &Arc<dyn Disk>,
-    held: Held,
+    claim: Claim,
 ) -> Result<Recovered> {
     let generation = match &own.commit {
-        Some(commit) => look(&**disk, &own, &**commit, held.seen)?,
+        Some(commit) => look(&**disk, &own, &**commit, claim.seen)?,
         None => 0,
     };
     // Before others are shut out: whoever of them wakes up later finds it, and lets this one be.
-    let store = Store::begin(disk, &own.dir, held.seen, generation, plan.workers)?;
-    if let Some(commit) = own.commit.as_ref().filter(|_| !held.fenced) {
+    let store = Store::begin(disk, &own.dir, claim.seen, generation, plan.workers)?;
+    if let Some(commit) = own.commit.as_ref().filter(|_| !claim.fenced) {
         shut_out(&store, &**commit)?;
     }
     crash_point("state looked for");

@@ -18,7 +18,7 @@ use super::build::{Built, Common, build};
 use super::checkpointer::Checkpointer;
 use super::ownership::{self, Owned};
 use super::rebuild::{asked, rebuild};
-use super::recovery::{self, Checkpointing, Held, Recovered};
+use super::recovery::{self, Checkpointing, Claim, Recovered};
 use super::{Plan, create};
 use crate::connectors::{Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
@@ -70,14 +70,14 @@ impl Run {
 /// bounded run.
 pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
     let owned = own(&plan, run)?;
-    let mut held = Held {
+    let mut claim = Claim {
         seen: owned.as_ref().map_or(0, |owned| owned.seen),
         fenced: false,
     };
     if let Some(again) = plan.rebuild.take() {
-        held = rebuild(&plan, *again, run, held)?;
+        claim = rebuild(&plan, *again, run, claim)?;
     }
-    let recovered = recovery::recover(&plan, held)?;
+    let recovered = recovery::recover(&plan, claim)?;
     at_once(&plan.sources, |source| source.prepare())?;
     make_output_dir(&plan)?;
     at_once(&plan.sinks, |sink| sink.prepare())?;

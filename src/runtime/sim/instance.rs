@@ -162,13 +162,13 @@ impl Instance {
 
     fn go_on(&self, world: &World) -> Result {
         let plan = self.job(world)?;
-        let held = recovery::Held {
+        let claim = recovery::Claim {
             seen: newest_generation(&*self.disk, Path::new(super::DIR))?,
             fenced: false,
         };
         self.producer.prepare()?;
         let own = plan.checkpoint.clone().expect("it has a directory");
-        let found = recovery::find(&plan, own, &self.disk, held)?;
+        let found = recovery::find(&plan, own, &self.disk, claim)?;
         let run = Run::new(&plan);
         let mut checkpointer = found.checkpointer(&plan, &run)?;
         if world.flaw == Some(Flaw::NoHold) {
