@@ -398,6 +398,30 @@ mod tests {
     }
 
     #[test]
+    fn what_changed_is_counted_where_all_was_asked_for() {
+        let mut queue = TimeQueue::default();
+        let mut save = |times: std::ops::Range<u64>, all| {
+            for time in times {
+                queue.push(event(time.cast_signed(), time));
+            }
+            let mut parcels = Parcels::of("queue");
+            let mut routed = Routed {
+                queue: &mut queue,
+                route: &|value| *value,
+            };
+            while routed.save(all, 5, &mut parcels).unwrap() {}
+            parcels.changed
+        };
+        // Else the parcels themselves are what changed.
+        assert_eq!(save(0..50, false), 0);
+        let ten = save(50..60, true);
+        assert!(ten > 0);
+        assert_eq!(save(60..70, true), ten, "as many, of as many bytes");
+        assert_eq!(save(70..80, false), 0);
+        assert_eq!(save(0..0, true), 0);
+    }
+
+    #[test]
     fn the_end_releases_everything() {
         let mut queue = TimeQueue::default();
         (0..100u64).for_each(|n| queue.push(event(i64::try_from(n).unwrap() * 1_000, n)));

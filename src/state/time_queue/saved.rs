@@ -36,7 +36,7 @@ impl<T: State> Saved for Routed<'_, T> {
         *saving = true;
         let (mut room, began) = (room, out.bytes);
         for span in ring.iter_mut().chain(far.values_mut()) {
-            room = save(span, (room, began), self.route, out)?;
+            room = save(span, all, (room, began), self.route, out)?;
             if room == 0 || out.is_full_since(began) {
                 return Ok(true);
             }
@@ -82,6 +82,7 @@ impl<T: State> Saved for Routed<'_, T> {
 /// `began`; returns for how many events more there is.
 fn save<T: State>(
     span: &mut Span<T>,
+    all: bool,
     (room, began): (usize, u64),
     route: &dyn Fn(&T) -> u64,
     out: &mut Parcels,
@@ -92,7 +93,7 @@ fn save<T: State>(
         let event = &span.events[span.saved];
         let slot = usize::try_from(slot(route(&event.value))).expect("there are 1024 slots");
         let bytes = out.entry(slot, |out| codec::encode(event, out))?;
-        if span.saved >= span.known {
+        if all && span.saved >= span.known {
             out.changed += bytes;
         }
         span.saved += 1;
