@@ -72,14 +72,17 @@ pub(crate) fn round_trip<T: State>(value: &T) -> Result<T> {
     if first == second {
         Ok(back)
     } else {
-        Err(broken::<T>(
-            "comes back as another value",
-            "its bytes differ",
-        ))
+        Err(differs::<T>("its bytes differ"))
     }
 }
 
-pub(super) fn broken<T>(
+/// That a value is not what was written, as `why` shows.
+pub(super) fn differs<T>(why: &str) -> Error {
+    let hint = "a HashMap or HashSet has no order of its own: take a BTreeMap or BTreeSet";
+    broken::<T>("comes back as another value", format!("{why}; {hint}"))
+}
+
+fn broken<T>(
     how: &str,
     cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Error {

@@ -383,7 +383,7 @@ mod tests {
     use super::*;
     use crate::time::Progress;
     use proptest::prelude::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::{BTreeMap, BTreeSet, HashMap};
 
     fn add(table: &mut Table<u32, u64>, key: u32, by: u64) {
         // Hints good and bad, and none.
@@ -500,6 +500,24 @@ mod tests {
         assert_eq!(follow(&mut copy, &mut table, false), 1);
         copy.retain(|key, _| key % 2 == 0 || *key == 7);
         assert_eq!(sorted(&copy), sorted(&table));
+    }
+
+    #[test]
+    fn what_has_no_order_does_not_come_back_in_a_test_and_it_says_what_does() {
+        let all: BTreeMap<u32, u32> = (0..64).map(|n| (n, n)).collect();
+        let mut ordered = Table::default();
+        ordered.track();
+        ordered.upsert(stable_hash(&1u32), 1u32, || all.clone(), |_| {});
+        ordered.renew().unwrap();
+        let mut table = Table::default();
+        table.track();
+        let unordered: HashMap<u32, u32> = all.into_iter().collect();
+        table.upsert(stable_hash(&1u32), 1u32, || unordered, |_| {});
+        let said = table.renew().unwrap_err().to_string();
+        assert!(
+            said.contains("HashMap") && said.contains("take a BTreeMap"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -77,8 +77,7 @@ impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
         if self.len() == len && after.iter().all(|entry| known.contains(entry)) {
             return Ok(());
         }
-        let (how, why) = ("comes back as another value", "its bytes or its key differ");
-        Err(codec::broken::<(K, V)>(how, why))
+        Err(codec::differs::<(K, V)>("its bytes or its key differ"))
     }
 
     fn loaded(&mut self, _progress: Progress) {}
