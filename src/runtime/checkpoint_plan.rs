@@ -8,6 +8,7 @@ use super::growth::SMALL;
 use super::settings::{Guarantee, Instance, Settings};
 use crate::connectors::{Commit, Sink, Source, Transactions};
 use crate::error::{Error, Result};
+use crate::state::advice::{AFRESH, REBUILD};
 use crate::state::manifest::OperatorShape;
 use crate::stream::Description;
 
@@ -81,7 +82,7 @@ impl CheckpointPlan {
     /// What to do when the state cannot be gone on with, and the log can.
     pub(super) fn way_out(&self) -> &'static str {
         match self.commit {
-            Some(_) => "start with --rebuild, which reads the log again",
+            Some(_) => REBUILD,
             None => self.afresh(),
         }
     }
@@ -89,7 +90,7 @@ impl CheckpointPlan {
     /// What to do when neither can. What was committed belongs to the job's id.
     pub(super) fn afresh(&self) -> &'static str {
         match self.commit {
-            Some(_) => "start afresh with another --job-id and an empty --state-dir",
+            Some(_) => AFRESH,
             None => "start afresh with an empty --state-dir",
         }
     }

@@ -6,6 +6,7 @@ use super::checkpoint_plan::CheckpointPlan;
 use super::progress_record::ProgressRecord;
 use crate::connectors::{Commit, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::advice::REBUILD;
 use crate::state::disk::Disk;
 use crate::state::manifest::{Manifest, OperatorShape};
 use crate::state::store;
@@ -61,19 +62,18 @@ fn compare(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result
         (None, Some(record)) if !store::generations(disk, &own.dir)?.is_empty() => {
             let name = own.dir.join(&record.manifest);
             refuse(format!(
-                "manifest `{}` is missing; start with --rebuild, which reads the log again",
+                "manifest `{}` is missing; {REBUILD}",
                 name.display()
             ))
         }
         (None, Some(record)) => refuse(format!(
             "state directory `{dir}` is empty, and {place} says that job `{}` has committed \
-             checkpoint {}; give its own --state-dir, or start with --rebuild, which reads the log \
-             again and repeats nothing",
+             checkpoint {}; give its own --state-dir, or {REBUILD} and repeats nothing",
             record.job, record.checkpoint
         )),
         (Some(kept), Some(record)) if kept.lineage != record.lineage => refuse(format!(
             "state directory `{dir}` is of another run than {place}: job `{}` there, job `{}` \
-             here; give its own --state-dir, or start with --rebuild, which reads the log again",
+             here; give its own --state-dir, or {REBUILD}",
             record.job, kept.job
         )),
         (_, None) => Ok(0),
@@ -125,10 +125,8 @@ pub(super) fn committed(
     };
     if format!("{crc:08x}") != record.crc {
         let (name, dir) = (&record.manifest, own.dir.display());
-        let what = format!(
-            "manifest `{name}` in `{dir}` is not the one that {place} names: start with --rebuild, \
-             which reads the log again"
-        );
+        let what =
+            format!("manifest `{name}` in `{dir}` is not the one that {place} names: {REBUILD}");
         return Err(Error::new(ErrorKind::State, what));
     }
     Ok(Some((manifest, record.written)))

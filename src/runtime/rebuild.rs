@@ -16,6 +16,7 @@ use super::recovery::{Checkpointing, Claim, Recovered, shut_out};
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::advice::AFRESH;
 use crate::state::checkpoints::Continued;
 use crate::state::disk::{Disk, RealDisk};
 use crate::state::manifest::{FORMAT, Manifest};
@@ -45,17 +46,17 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, claim: Claim) -> R
     let (_, commit) = asked(plan)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let reading = begin(plan, again.plan, &disk, claim.seen)?;
-    let seen = Run {
+    let reads = Run {
         control: Arc::clone(&run.control),
         ..again.run
     };
     let again = &reading.again;
     at_once(&again.sources, |source| source.prepare())?;
     at_once(&again.sinks, |sink| sink.prepare())?;
-    let checkpointer = reading.found.checkpointer(again, &seen)?;
+    let checkpointer = reading.found.checkpointer(again, &reads)?;
     let checkpointing = Checkpointing::begin(checkpointer)?;
     let checkpoints = Arc::clone(&checkpointing.checkpoints);
-    let outcome = execute(reading.again, &seen, Some(checkpoints));
+    let outcome = execute(reading.again, &reads, Some(checkpoints));
     let checkpointer = checkpointing.end(run.control.is_faulty())?;
     let fault = run.control.take_fault();
     if run.control.is_stopping() {
@@ -67,9 +68,12 @@ pub(super) fn rebuild(plan: &Plan, again: Rebuild, run: &Run, claim: Claim) -> R
     }
     fault.map_or(Ok(()), Err)?;
     outcome?;
-    let seen = checkpointer.store.generation();
+    let generation = checkpointer.store.generation();
     settle(checkpointer, commit, &reading.record)?;
-    Ok(Claim { seen, fenced: true })
+    Ok(Claim {
+        seen: generation,
+        fenced: true,
+    })
 }
 
 /// Without the cut that Kafka holds nobody knows which results were written.
@@ -212,8 +216,7 @@ fn begin_again<'a>(
     let known = record.sources.iter().find(|known| known.port == name);
     let known = known.ok_or_else(|| {
         Error::usage(format!(
-            "--rebuild: source `{name}` is new: it was never read; start afresh with another \
-             --job-id and an empty --state-dir"
+            "--rebuild: source `{name}` is new: it was never read; {AFRESH}"
         ))
     })?;
     source.resume(&SourceCut {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::connectors::{Outputs, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::OutputState;
+use crate::state::advice::AFRESH;
 use crate::state::disk::Disk;
 use crate::state::outputs::{complete, find, is_one_file};
 
@@ -91,8 +92,7 @@ impl Results {
             if is_one_file(state) && state.files.iter().any(|file| !file.done) {
                 let what = format!(
                     "sink `{port}` has written a part of `{place}`, and is bound to another place \
-                     now: bind it there again, or start afresh with another --job-id and an empty \
-                     --state-dir"
+                     now: bind it there again, or {AFRESH}"
                 );
                 return Err(Error::new(ErrorKind::State, what));
             }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::advice::LOST;
 use super::checkpoints::{Left, PartitionFact, Stand};
 use super::outputs::OutputState;
-use super::store::LOST;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Resumed, ResumedSource};
 use crate::time::watermark::PartitionClock;

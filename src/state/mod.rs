@@ -6,6 +6,7 @@
 //! without code of its own. A key has a [`slot`], and a slot a worker: both are stable, for they
 //! outlive the process.
 
+pub(crate) mod advice;
 mod calendar;
 pub(crate) mod checkpoints;
 pub(crate) mod codec;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::advice::AFRESH;
 use super::disk::{Disk, DiskFile};
 use super::durable::{meanwhile, parent};
 use crate::error::{Error, ErrorKind, Result};
@@ -310,8 +311,7 @@ pub(crate) fn complete(disk: &Arc<dyn Disk>, state: &OutputState) -> Result {
 fn refuse(file: &OutputFile, what: &str) -> Error {
     let (path, len) = (&file.path, file.len);
     let what = format!(
-        "output `{path}` {what}: {len} bytes of it were committed; put it back, or start afresh \
-         with another --job-id and an empty --state-dir"
+        "output `{path}` {what}: {len} bytes of it were committed; put it back, or {AFRESH}"
     );
     Error::new(ErrorKind::State, what)
 }

@@ -8,8 +8,8 @@ use super::read;
 use crate::cli::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::ProgressRecord;
+use crate::state::advice::LOST;
 use crate::state::manifest::Manifest;
-use crate::state::store::LOST;
 
 /// What was committed last.
 pub(super) struct Committed {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::source::{cannot_read, is_partition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::advice::AFRESH;
 
 /// What tells these files from others, or from what they become: a line each.
 pub(super) fn identity(files: &[PathBuf]) -> Result<String> {
@@ -35,7 +36,7 @@ pub(super) fn check_same(was: &str, is: &str) -> Result {
     let (was, is) = (was.unwrap_or("no file"), is.unwrap_or("no file"));
     let what = format!(
         "a file that was read has changed: was `{was}`, is `{is}`; put it back with its time, or \
-         start afresh with another --job-id and an empty --state-dir"
+         {AFRESH}"
     );
     Err(Error::new(ErrorKind::State, what))
 }

@@ -14,11 +14,11 @@ use super::admin::describe;
 use super::aside::aside;
 use super::assignment::{Assignment, Span};
 use super::client::{Consumer, Message, Messages, Queue, Right};
-use super::resumed::AFRESH;
 use super::stalled::AFTER;
 use crate::connectors::{Fetched, Found, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Origin, Record};
+use crate::state::advice::AFRESH;
 use crate::time::EventTime;
 
 /// How often offsets are shown to lag tools.

@@ -4,9 +4,7 @@ use super::admin::Probe;
 use super::assignment::Span;
 use crate::connectors::{SourceCut, Start};
 use crate::error::{Error, ErrorKind, Result};
-
-/// What to do about a log that is another than the one that was read.
-pub(super) const AFRESH: &str = "start afresh with another --job-id and an empty --state-dir";
+use crate::state::advice::AFRESH;
 
 /// Spans of all partitions of `topic`, of which there are `count` now.
 ///

@@ -8,7 +8,7 @@ use crate::connectors::{Commit, Member, Source};
 use crate::error::Result;
 use crate::observe::grouped;
 use crate::runtime::checkpoint_plan::CheckpointPlan;
-use crate::runtime::lineage::{check, check_job, committed, look as compare};
+use crate::runtime::lineage::{self, check, check_job, committed};
 use crate::runtime::ownership::person;
 use crate::runtime::progress_record::ProgressRecord;
 use crate::runtime::rebuild;
@@ -82,7 +82,7 @@ fn progress(commit: &dyn Commit) -> Result<String> {
 fn state(plan: &Plan, own: &CheckpointPlan) -> Result<String> {
     if let Some(commit) = &own.commit {
         let seen = store::newest_generation(&RealDisk, &own.dir)?;
-        compare(&RealDisk, own, &**commit, seen)?;
+        lineage::look(&RealDisk, own, &**commit, seen)?;
     }
     let committed = committed(&RealDisk, own)?;
     let (manifest, from) = match (committed, &own.savepoint) {

@@ -9,14 +9,11 @@ use std::thread;
 use super::names::{folder_of, generation_of, is_log, manifest_name, place_of};
 use super::{broken, sync_folder, unless_gone};
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::advice::LOST;
 use crate::state::disk::Disk;
 use crate::state::frame::Frames;
 use crate::state::manifest::{LogPart, Manifest};
 use crate::state::restored::Restored;
-
-/// What to do about state that is lost. What it is the state of is not known here.
-pub(crate) const LOST: &str = "start with --rebuild, which reads the log again, or, without a \
-                               Kafka sink, afresh with an empty --state-dir";
 
 /// Generations in `dir`, in order. A directory that is not there has none.
 pub(crate) fn generations(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
