@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::read;
+use super::{LOOKS, read};
 use crate::cli::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::ProgressRecord;
 use crate::state::advice::LOST;
+use crate::state::disk::RealDisk;
 use crate::state::manifest::Manifest;
+use crate::state::store;
 
 /// What was committed last.
 pub(super) struct Committed {
@@ -61,27 +63,71 @@ impl Committed {
     }
 }
 
-/// What `cluster` says of the job whose manifests `names` are; `None`: nobody said where it is, or
-/// there is no manifest that says whose it is.
+/// The manifests in `dir`, the newest last, and what `cluster` says of the job that they are of;
+/// `None`: nobody said where that is, or there is no manifest that says whose it is.
 ///
 /// # Errors
 /// It cannot be asked; it is of another run, or names what is not there.
-pub(super) fn ask(cluster: &Cluster, dir: &Path, names: &[String]) -> Result<Option<Committed>> {
-    if cluster.bootstrap.is_none() {
-        return Ok(None);
+pub(super) fn ask(cluster: &Cluster, dir: &Path) -> Result<(Vec<String>, Option<Committed>)> {
+    match cluster.bootstrap {
+        Some(_) => compare(dir, |topic| last(cluster, topic)),
+        None => Ok((store::manifests(&RealDisk, dir)?, None)),
     }
-    let mut newest = names.iter().rev();
-    let Some(newest) = newest.find_map(|name| read(dir, name).ok()) else {
-        return Ok(None);
-    };
-    let topic = format!("{}.progress", newest.job);
-    let place = format!("kafka:{topic}");
-    let record = last(cluster, &topic)?;
-    let record = record
-        .map(|record| ProgressRecord::read(&record, &place))
-        .transpose()?;
+}
+
+/// As [`ask`]; `last` reads the last record of a topic.
+fn compare(
+    dir: &Path,
+    mut last: impl FnMut(&str) -> Result<Option<Vec<u8>>>,
+) -> Result<(Vec<String>, Option<Committed>)> {
+    let mut before = None;
+    for _ in 0..LOOKS {
+        let (names, newest) = newest(dir)?;
+        let Some(newest) = newest else {
+            return Ok((names, None));
+        };
+        let topic = format!("{}.progress", newest.job);
+        let place = format!("kafka:{topic}");
+        let record = last(&topic)?;
+        let record = record
+            .map(|record| ProgressRecord::read(&record, &place))
+            .transpose()?;
+        // After the record, for what it names was there before it.
+        let names = store::manifests(&RealDisk, dir)?;
+        let is_there = |record: &ProgressRecord| names.contains(&record.manifest);
+        if record.as_ref().is_none_or(is_there) || record == before {
+            let known = judge(dir, &names, &newest, Committed { place, record })?;
+            return Ok((names, Some(known)));
+        }
+        // A job that has committed since has deleted it.
+        before = record;
+    }
+    let what = format!(
+        "state directory `{}` changes faster than it can be looked at",
+        dir.display()
+    );
+    Err(Error::operating(what))
+}
+
+/// All manifests, and the newest that can be read.
+fn newest(dir: &Path) -> Result<(Vec<String>, Option<Manifest>)> {
+    let mut names = store::manifests(&RealDisk, dir)?;
+    for _ in 0..LOOKS {
+        let newest = names.iter().rev().find_map(|name| read(dir, name).ok());
+        let now = store::manifests(&RealDisk, dir)?;
+        if newest.is_some() || now == names {
+            return Ok((names, newest));
+        }
+        names = now;
+    }
+    Ok((names, None))
+}
+
+/// Whether what is `known` is of the run that made `newest`, and what counts is among `names`.
+fn judge(dir: &Path, names: &[String], newest: &Manifest, known: Committed) -> Result<Committed> {
     let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
-    match &record {
+    let place = &known.place;
+    match &known.record {
         Some(record) if record.lineage != newest.lineage => {
             let dir = dir.display();
             refuse(format!(
@@ -96,7 +142,7 @@ pub(super) fn ask(cluster: &Cluster, dir: &Path, names: &[String]) -> Result<Opt
                 "manifest `{missing}` is missing, which {place} says is committed; {LOST}"
             ))
         }
-        _ => Ok(Some(Committed { place, record })),
+        _ => Ok(known),
     }
 }
 
@@ -111,4 +157,98 @@ fn last(cluster: &Cluster, topic: &str) -> Result<Option<Vec<u8>>> {
 #[cfg(not(feature = "kafka"))]
 fn last(_: &Cluster, _: &str) -> Result<Option<Vec<u8>>> {
     Err(Error::usage("this program was built without Kafka"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state::disk::Disk;
+    use crate::state::manifest::FORMAT;
+    use crate::state::store::Store;
+
+    /// A job that commits one checkpoint after the other.
+    struct Job {
+        store: Store,
+        manifest: Manifest,
+        record: Vec<u8>,
+    }
+
+    impl Job {
+        fn begin(dir: &Path) -> Self {
+            let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+            let mut begun = Self {
+                store: Store::begin(&disk, dir, 0, 0, 1).unwrap(),
+                manifest: Manifest {
+                    format: FORMAT,
+                    job: "job".to_owned(),
+                    lineage: "one".to_owned(),
+                    ..Manifest::default()
+                },
+                record: Vec::new(),
+            };
+            begun.commit();
+            begun
+        }
+
+        fn commit(&mut self) {
+            self.manifest.checkpoint += 1;
+            let named = self.store.prepare(&mut self.manifest).unwrap();
+            let record = ProgressRecord::of(&self.manifest, &named, Vec::new());
+            self.record = record.to_bytes().unwrap();
+            self.store.clean(&self.manifest).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_job_commits_meanwhile_is_found() {
+        for (before, after) in [(0, 0), (1, 0), (0, 1), (2, 3)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (dir, mut job, mut looks) = (folder.path(), Job::begin(folder.path()), 0);
+            let found = compare(dir, |topic| {
+                assert_eq!(topic, "job.progress");
+                looks += 1;
+                let commits = |number| if looks == 1 { 0..number } else { 0..0 };
+                commits(before).for_each(|_| job.commit());
+                let record = job.record.clone();
+                commits(after).for_each(|_| job.commit());
+                Ok(Some(record))
+            });
+            let (names, known) = found.unwrap();
+            let name = known.as_ref().unwrap().name().unwrap();
+            assert!(names.iter().any(|it| it == name), "{name} in {names:?}");
+            assert_eq!(looks, if after == 0 { 1 } else { 2 });
+        }
+    }
+
+    #[test]
+    fn what_is_missing_while_nothing_moves_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, mut job) = (folder.path(), Job::begin(folder.path()));
+        let committed = job.record.clone();
+        job.commit();
+        let mut looks = 0;
+        let found = compare(dir, |_| {
+            looks += 1;
+            Ok(Some(committed.clone()))
+        });
+        let error = found.map(|_| ()).unwrap_err();
+        assert_eq!((error.kind(), looks), (ErrorKind::State, 2));
+        let says = "checkpoint-0000000001.json` is missing, which kafka:job.progress says";
+        assert!(error.to_string().contains(says), "{error}");
+        // One that is never seen at rest is not called damaged.
+        let found = compare(dir, |_| {
+            let record = job.record.clone();
+            job.commit();
+            Ok(Some(record))
+        });
+        let error = found.map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Operating);
+        // Without any manifest nobody is asked.
+        fs::remove_dir_all(dir).unwrap();
+        let found = compare(dir, |_| panic!("there is nothing to ask for"));
+        assert!(matches!(found.unwrap(), (names, None) if names.is_empty()));
+    }
 }

@@ -22,7 +22,7 @@ use crate::state::disk::RealDisk;
 use crate::state::manifest::Manifest;
 use crate::state::store;
 use crate::time::EventTime;
-use committed::ask;
+use committed::{Committed, ask};
 
 /// How often a directory is looked at again that a job has changed meanwhile.
 const LOOKS: usize = 20;
@@ -121,32 +121,21 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn say(command: &Command) -> Result {
     match command {
-        Command::List(Place {
-            dir,
-            cluster,
-            output,
-        }) => {
-            let (listed, verdict) = steady(dir, |names| match ask(cluster, dir, names) {
-                Ok(known) => list::list(dir, names, known.as_ref()),
-                Err(error) => (Vec::new(), Err(error)),
-            })?;
-            out(&show_as(*output, &listed[..], list::text))?;
-            verdict
-        }
+        Command::List(place) => look_at(place, list::list, list::text),
+        Command::Verify(place) => look_at(place, verify::verify, verify::text),
         Command::Show(OneOf {
             dir,
             checkpoint,
             cluster,
             output,
         }) => {
-            let (shown, verdict) = steady(dir, |names| {
-                let shown = ask(cluster, dir, names)
-                    .and_then(|known| show::show(dir, names, *checkpoint, known.as_ref()));
-                match shown {
-                    Ok(shown) => (Some(shown), Ok(())),
-                    Err(error) => (None, Err(error)),
-                }
-            })?;
+            let (shown, verdict) =
+                steady(dir, Some(cluster), |dir, names, known| {
+                    match show::show(dir, names, *checkpoint, known) {
+                        Ok(shown) => (Some(shown), Ok(())),
+                        Err(error) => (None, Err(error)),
+                    }
+                })?;
             verdict?;
             shown.map_or(Ok(()), |shown| out(&show_as(*output, &shown, show::text)))
         }
@@ -159,22 +148,30 @@ fn say(command: &Command) -> Result {
             let saved = save::save(dir, to, cluster)?;
             out(&show_as(*output, &saved, save::text))
         }
-        Command::Verify(Place {
-            dir,
-            cluster,
-            output,
-        }) => {
-            let (checked, verdict) = steady(dir, |names| match ask(cluster, dir, names) {
-                Ok(known) => verify::verify(dir, names, known.as_ref()),
-                Err(error) => {
-                    let (checked, verdict) = verify::verify(dir, names, None);
-                    (checked, verdict.and(Err(error)))
-                }
-            })?;
-            out(&show_as(*output, &checked[..], verify::text))?;
-            verdict
-        }
     }
+}
+
+/// Says what `look` finds at a place, and then what is wrong there.
+fn look_at<T: Serialize>(
+    place: &Place,
+    look: impl Fn(&Path, &[String], Option<&Committed>) -> (Vec<T>, Result),
+    text: fn(&[T]) -> String,
+) -> Result {
+    let Place {
+        dir,
+        cluster,
+        output,
+    } = place;
+    let (told, verdict) = match steady(dir, Some(cluster), &look) {
+        // What lies there can be said all the same.
+        Err(error) => {
+            let (told, verdict) = steady(dir, None, look)?;
+            (told, verdict.and(Err(error)))
+        }
+        found => found?,
+    };
+    out(&show_as(*output, &told[..], text))?;
+    verdict
 }
 
 fn show_as<T: Serialize + ?Sized>(output: Output, told: &T, text: fn(&T) -> String) -> String {
@@ -186,23 +183,30 @@ fn show_as<T: Serialize + ?Sized>(output: Output, told: &T, text: fn(&T) -> Stri
     }
 }
 
-/// Looks at the manifests in `dir`; if something is wrong and others are there now, then a job has
-/// deleted what was looked at, and it is looked at again.
-fn steady<T>(dir: &Path, mut look: impl FnMut(&[String]) -> (T, Result)) -> Result<(T, Result)> {
+/// Looks at the manifests in `dir`, and at what `cluster` says of them; if something is wrong and
+/// others are there now, then a job has deleted what was looked at, and it is looked at again.
+fn steady<T>(
+    dir: &Path,
+    cluster: Option<&Cluster>,
+    mut look: impl FnMut(&Path, &[String], Option<&Committed>) -> (T, Result),
+) -> Result<(T, Result)> {
     // A directory that is not there has no manifest: that is no answer.
     std::fs::read_dir(dir).map_err(|why| {
         Error::operating(format!("state directory `{}`", dir.display())).because(why)
     })?;
-    let mut names = store::manifests(&RealDisk, dir)?;
-    for _ in 0..LOOKS {
-        let seen = look(&names);
-        let now = store::manifests(&RealDisk, dir)?;
-        if seen.1.is_ok() || now == names {
+    let list = || store::manifests(&RealDisk, dir);
+    let mut left = LOOKS;
+    loop {
+        let (names, known) = match cluster {
+            Some(cluster) => ask(cluster, dir)?,
+            None => (list()?, None),
+        };
+        let seen = look(dir, &names, known.as_ref());
+        left -= 1;
+        if seen.1.is_ok() || left == 0 || list()? == names {
             return Ok(seen);
         }
-        names = now;
     }
-    Ok(look(&names))
 }
 
 fn read(dir: &Path, name: &str) -> Result<Manifest> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::committed::{Committed, ask};
+use super::committed::Committed;
 use super::{none_in, steady};
 use crate::cli::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -32,13 +32,10 @@ pub(super) fn save(dir: &Path, to: &Path, cluster: &Cluster) -> Result<Saved> {
         );
         return Err(Error::usage(what));
     }
-    let (saved, verdict) = steady(dir, |names| {
-        let save = |known: Option<Committed>| {
-            let newest = names.last().ok_or_else(|| none_in(dir))?;
-            let name = known.as_ref().map_or(Ok(&**newest), Committed::name)?;
-            savepoint::save(&RealDisk, dir, name, to)
-        };
-        match ask(cluster, dir, names).and_then(save) {
+    let (saved, verdict) = steady(dir, Some(cluster), |dir, names, known| {
+        let newest = || names.last().map(|name| &**name).ok_or_else(|| none_in(dir));
+        let name = known.map_or_else(newest, Committed::name);
+        match name.and_then(|name| savepoint::save(&RealDisk, dir, name, to)) {
             Ok(manifest) => (Some(manifest), Ok(())),
             Err(error) => {
                 // It was empty. What cannot be removed is found by who looks there.
