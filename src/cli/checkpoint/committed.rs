@@ -135,6 +135,16 @@ fn judge(dir: &Path, names: &[String], newest: &Manifest, known: Committed) -> R
                  the job was begun again with another --state-dir"
             ))
         }
+        // Checkpoint 0 may be that of a first start that failed.
+        None if newest.checkpoint > 0 => {
+            let (dir, number) = (dir.display(), newest.checkpoint);
+            refuse(format!(
+                "state directory `{dir}` has checkpoint {number} of job `{}`, and {place} has no \
+                 progress: it is another cluster, or the topic was deleted; or the job has no \
+                 Kafka sink, and its newest checkpoint is committed: ask without --bootstrap",
+                newest.job
+            ))
+        }
         Some(record) if !names.contains(&record.manifest) => {
             let missing = dir.join(&record.manifest);
             let missing = missing.display();
@@ -178,8 +188,15 @@ mod tests {
 
     impl Job {
         fn begin(dir: &Path) -> Self {
+            let mut begun = Self::prepare(dir);
+            begun.commit();
+            begun
+        }
+
+        /// It has not written anything yet.
+        fn prepare(dir: &Path) -> Self {
             let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-            let mut begun = Self {
+            Self {
                 store: Store::begin(&disk, dir, 0, 0, 1).unwrap(),
                 manifest: Manifest {
                     format: FORMAT,
@@ -188,9 +205,7 @@ mod tests {
                     ..Manifest::default()
                 },
                 record: Vec::new(),
-            };
-            begun.commit();
-            begun
+            }
         }
 
         fn commit(&mut self) {
@@ -221,6 +236,27 @@ mod tests {
             assert!(names.iter().any(|it| it == name), "{name} in {names:?}");
             assert_eq!(looks, if after == 0 { 1 } else { 2 });
         }
+    }
+
+    #[test]
+    fn a_job_that_commits_elsewhere_is_not_said_to_be_prepared() {
+        let folder = tempfile::tempdir().unwrap();
+        Job::begin(folder.path());
+        let error = compare(folder.path(), |_| Ok(None))
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::State);
+        let says = ["has checkpoint 1", "another cluster", "no Kafka sink"];
+        let said = error.to_string();
+        assert!(says.iter().all(|part| said.contains(part)), "{said}");
+        // A first start may have been killed before it committed anything.
+        let first = tempfile::tempdir().unwrap();
+        let mut before = Job::prepare(first.path());
+        let named = before.store.prepare(&mut before.manifest).unwrap();
+        let (names, known) = compare(first.path(), |_| Ok(None)).unwrap();
+        assert_eq!(names, [named.manifest.clone()]);
+        let standing = known.unwrap().standing(&named.manifest, &before.manifest);
+        assert_eq!(standing, Standing::Prepared);
     }
 
     #[test]
