@@ -246,11 +246,19 @@ fn what_is_not_there_is_said() {
         ),
         (&["show", "state", "x"], 2, "found `x`"),
         (&["list"], 2, "<DIR>"),
+        // How to speak to a Kafka that nobody names would be without effect.
+        (
+            &["save", "state", "saved", "--kafka-config", "c.properties"],
+            2,
+            "--bootstrap",
+        ),
+        (&["verify", "state", "-X", "debug=all"], 2, "--bootstrap"),
     ] {
         let ended = checkpoint(&folder, arguments);
         assert_eq!((ended.code, ended.err.len()), (code, 1), "{}", ended.said());
         assert!(ended.said().contains(says), "{says} in {}", ended.said());
     }
+    assert!(!folder.path().join("saved").exists());
     let newer = fs::read_to_string(file(&folder, MANIFEST)).unwrap();
     let (body, _) = newer.split_once("crc32c").unwrap();
     let body = body.replace("\"format\":1", "\"format\":2");

@@ -20,7 +20,7 @@ use crate::error::Result;
     allow(dead_code, reason = "there is nothing to look into")
 )]
 pub(super) struct Cluster {
-    /// The Kafka that has the topic
+    /// The Kafka that is asked
     #[arg(
         short,
         long,
@@ -29,10 +29,16 @@ pub(super) struct Cluster {
     )]
     pub(super) bootstrap: Option<String>,
     /// Set a librdkafka property; ${env:X} and ${file:PATH} are secrets
-    #[arg(short = 'X', long, value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(
+        short = 'X',
+        long,
+        value_name = "KEY=VALUE",
+        value_parser = pair,
+        requires = "bootstrap"
+    )]
     property: Vec<(String, String)>,
     /// Read librdkafka properties from a .properties file; --property wins
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "bootstrap")]
     kafka_config: Option<PathBuf>,
 }
 
