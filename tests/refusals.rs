@@ -234,6 +234,26 @@ fn a_file_that_has_changed_is_not_read_on() {
 }
 
 #[test]
+fn a_file_of_results_that_was_taken_away_is_missed() {
+    let folder = caught_up();
+    let folder = folder.path();
+    let path = folder.canonicalize().unwrap().join("out-state/stats.jsonl");
+    let results = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let missing = format!(
+        "output `{}` is missing: {} bytes of it were committed; put it back, or {AFRESH}",
+        path.display(),
+        results.len()
+    );
+    assert_refused(&with_files(folder, "state", &["--check"]), &missing);
+    assert_refused(&with_files(folder, "state", &[]), &missing);
+    assert_runs(&with_files(folder, "other", &["--job-id", "other"]));
+    fs::write(&path, &results).unwrap();
+    assert_runs(&with_files(folder, "state", &["--check"]));
+    assert_runs(&with_files(folder, "state", &[]));
+}
+
+#[test]
 fn another_plan_without_a_kafka_sink_cannot_be_made_again() {
     let folder = caught_up();
     let folder = folder.path();

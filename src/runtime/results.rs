@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::state::OutputState;
 use crate::state::advice::AFRESH;
 use crate::state::disk::Disk;
-use crate::state::outputs::{complete, find, is_one_file};
+use crate::state::outputs::{self, complete, is_one_file};
 
 /// See the module.
 #[derive(Clone, Default)]
@@ -69,11 +69,8 @@ impl Results {
     /// As [`Results::leave`]; and a file that is missing or changed.
     pub(super) fn check(&self, disk: &dyn Disk, before: &[OutputState]) -> Result {
         self.check_left(before)?;
-        let files = before.iter().filter(|state| self.goes_on(state));
-        for file in files.flat_map(|state| &state.files) {
-            find(disk, file)?;
-        }
-        Ok(())
+        let mut before = before.iter().filter(|state| self.goes_on(state));
+        before.try_for_each(|state| outputs::check(disk, state))
     }
 
     /// What `before` has of ports that write elsewhere now is completed where it is.

@@ -51,7 +51,7 @@ pub(crate) struct OutputFile {
 
 /// Under which name a file was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+enum Found {
     Hidden,
     Shown,
     /// It had its name for certain, and whoever reads the results took it away.
@@ -181,11 +181,24 @@ impl Growing {
     }
 }
 
+/// Looks whether what is to be gone on with is there, without any effect.
+///
+/// # Errors
+/// A file is missing or changed. Of a folder, one that has its name may have been taken away.
+pub(crate) fn check(disk: &dyn Disk, state: &OutputState) -> Result {
+    for file in &state.files {
+        if find(disk, file)? == Found::Taken && is_one_file(state) {
+            return Err(refuse(file, "is missing"));
+        }
+    }
+    Ok(())
+}
+
 /// Under which name `file` is there.
 ///
 /// # Errors
 /// It is missing or changed; or what the system says.
-pub(crate) fn find(disk: &dyn Disk, file: &OutputFile) -> Result<Found> {
+fn find(disk: &dyn Disk, file: &OutputFile) -> Result<Found> {
     let place = Path::new(&file.path);
     let hidden = meanwhile(place).map_err(|why| broken(place, why))?;
     let hidden_one = holds(disk, &hidden, file)?;
