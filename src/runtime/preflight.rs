@@ -96,3 +96,6 @@ pub(crate) fn create(plan: &Plan) -> Result<Vec<String>> {
     }
     Ok(said)
 }
+
+#[cfg(test)]
+mod tests;
