@@ -21,10 +21,13 @@ pub(crate) struct Finding {
 pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
     let creates = plan.create_topics;
     expect_state(plan);
-    // At the same time: a cluster that does not answer is waited for once.
-    let (mut ports, state) = thread::scope(|scope| {
-        let state = scope.spawn(|| state::look(plan));
-        let sources = plan.source_names.iter().zip(&plan.sources);
+    // First, as a run does: what is not in a log any more is known when it is known where the
+    // state ends.
+    let mut findings = state::look(plan);
+    let first = plan.rebuild.as_ref().map_or(plan, |again| &again.plan);
+    // At the same time: most of it is waiting for brokers.
+    thread::scope(|scope| {
+        let sources = plan.source_names.iter().zip(&first.sources);
         let sources = sources.map(|(name, source)| {
             let what = format!("source {name}: {}", source.describe());
             (what, scope.spawn(move || source.check(creates)))
@@ -35,32 +38,18 @@ pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
             (what, scope.spawn(move || sink.check(creates)))
         });
         let looking: Vec<_> = sources.chain(sinks).collect();
-        let panicked = |_| Error::new(ErrorKind::Panic, "the check panicked");
-        let finding = |(what, look): (String, ScopedJoinHandle<'_, Result<String>>)| {
-            let found = look.join().map_err(panicked).flatten();
-            Finding { what, found }
-        };
-        let ports: Vec<_> = looking.into_iter().map(finding).collect();
-        (ports, state.join().map_err(panicked))
+        findings.extend(looking.into_iter().map(|(what, look)| Finding {
+            what,
+            found: joined(look),
+        }));
     });
-    let mut findings = match state {
-        Ok(state) => state,
-        Err(error) => vec![Finding {
-            what: "state".to_owned(),
-            found: Err(error),
-        }],
-    };
-    // A run looks at its state before it looks at its log. What is wrong with that, or with the
-    // way there, is known; what is not there any more is not, before the state is.
-    if findings.iter().all(|finding| finding.found.is_ok()) {
-        for (finding, source) in ports.iter_mut().zip(state::sources(plan)) {
-            if finding.found.is_ok() {
-                finding.found = source.check(creates);
-            }
-        }
-    }
-    findings.append(&mut ports);
     findings
+}
+
+/// What somebody found who has looked meanwhile.
+fn joined<T>(look: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    let panicked = |_| Error::new(ErrorKind::Panic, "the check panicked");
+    look.join().map_err(panicked).flatten()
 }
 
 /// A folder that is not empty may be that of the run which this one continues.

@@ -1,10 +1,10 @@
 //! What a run would go on with, read as recovery reads it; but nobody is shut out, nothing is made,
 //! and no state is kept.
 
-use std::sync::Arc;
+use std::thread;
 
-use super::{Finding, Plan};
-use crate::connectors::{Commit, Member, Source};
+use super::{Finding, Plan, joined};
+use crate::connectors::{Commit, Member};
 use crate::error::Result;
 use crate::observe::grouped;
 use crate::runtime::checkpoint_plan::CheckpointPlan;
@@ -32,11 +32,15 @@ pub(super) fn look(plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut record = None;
     if let Some(commit) = &own.commit {
+        let (members, last) = thread::scope(|scope| {
+            let members = scope.spawn(|| commit.members());
+            let last = commit.check().and_then(|()| commit.last());
+            (joined(members), last)
+        });
         findings.push(Finding {
             what: format!("job {}", own.job),
-            found: commit.members().map(|members| group(&members)),
+            found: members.map(|members| group(&members)),
         });
-        let last = commit.check().and_then(|()| commit.last());
         let read = last.and_then(|last| Ok((progress(&**commit, last.as_deref())?, last)));
         let (found, last) = match read {
             Ok((said, last)) => (Ok(said), Some(last)),
@@ -59,15 +63,6 @@ pub(super) fn look(plan: &Plan) -> Vec<Finding> {
         },
     });
     findings
-}
-
-/// The sources that would read first.
-pub(super) fn sources(plan: &Plan) -> &[Arc<dyn Source>] {
-    match (&plan.checkpoint, &plan.rebuild) {
-        (None, _) => &[],
-        (_, Some(again)) => &again.plan.sources,
-        (_, None) => &plan.sources,
-    }
 }
 
 /// Who is in the job's group. That is nothing amiss: a check before an upgrade finds the old one.

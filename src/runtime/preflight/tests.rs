@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::connectors::{Commit, Member, MemorySource, NullSink, Source, TopicEnds};
+use crate::connectors::{
+    Commit, Member, MemorySource, NullSink, Reader, Share, Source, SourceCut, TopicEnds,
+};
 use crate::runtime::progress_record::ProgressRecord;
 use crate::runtime::{Describe, Settings};
 use crate::state::disk::Disk;
@@ -131,6 +133,43 @@ fn plan(dir: &Path, source: impl Source + 'static, commit: &Arc<Elsewhere>) -> P
     plan
 }
 
+/// A source that has been looked at, each time knowing where it goes on or not.
+#[derive(Clone, Default)]
+struct Log {
+    cut: Arc<Mutex<Option<SourceCut>>>,
+    looks: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Source for Log {
+    fn describe(&self) -> String {
+        "log".to_owned()
+    }
+
+    fn bounded(&self) -> bool {
+        true
+    }
+
+    fn check(&self, _creates: bool) -> Result<String> {
+        let known = self.cut.lock().unwrap().is_some();
+        self.looks.lock().unwrap().push(known);
+        Ok("there".to_owned())
+    }
+
+    fn prepare(&self) -> Result {
+        unreachable!("nothing is read")
+    }
+
+    fn resume(&self, cut: &SourceCut) -> Result {
+        let before = self.cut.lock().unwrap().replace(cut.clone());
+        assert_eq!(before, None, "it is told once");
+        Ok(())
+    }
+
+    fn open(&self, _: Share) -> Result<Box<dyn Reader>> {
+        unreachable!("nothing is read")
+    }
+}
+
 fn nothing() -> MemorySource {
     MemorySource::new("items", Vec::<Vec<Vec<u8>>>::new())
 }
@@ -171,4 +210,25 @@ fn what_is_missing_beside_a_job_that_rests_is_missed() {
     let error = state_of(&findings).as_ref().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::State);
     assert!(error.to_string().contains("is missing"), "{error}");
+}
+
+#[test]
+fn a_log_is_looked_at_once_and_it_is_known_where_it_is_gone_on_with() {
+    for moves in [0, 3, 7] {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Arc::new(Elsewhere::begin(folder.path(), moves));
+        let log = Log::default();
+        let findings = check(&plan(folder.path(), log.clone(), &job));
+        assert!(findings.iter().all(|finding| finding.found.is_ok()));
+        assert_eq!(*log.looks.lock().unwrap(), [true], "{moves}");
+    }
+    // Where the state is damaged nobody knows, and it is looked at all the same.
+    let folder = tempfile::tempdir().unwrap();
+    let job = Arc::new(Elsewhere::begin(folder.path(), 0));
+    let logs = store::logs(&RealDisk, folder.path()).unwrap();
+    std::fs::remove_file(folder.path().join(&logs[0])).unwrap();
+    let log = Log::default();
+    let findings = check(&plan(folder.path(), log.clone(), &job));
+    assert!(state_of(&findings).is_err());
+    assert_eq!(*log.looks.lock().unwrap(), [false]);
 }
