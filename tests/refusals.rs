@@ -26,6 +26,7 @@ use topics::Topics;
 const AFRESH: &str = "start afresh with another --job-id and an empty --state-dir";
 const LOST: &str = "start with --rebuild, which reads the log again, or, without a Kafka sink, \
                     afresh with an empty --state-dir";
+const SPOILED: &str = "start with another --from-savepoint, or without one";
 const REBUILD: &str = "start with --rebuild, which reads the log again";
 
 /// It was refused, with just this sentence.
@@ -280,6 +281,48 @@ fn another_plan_without_a_kafka_sink_cannot_be_made_again() {
     // Whatever is lost is said, whether it is asked for or not.
     let said = ended.said();
     assert!(said.contains("state: starts empty: window"), "{said}");
+}
+
+/// Saves what a job has caught up with.
+fn save(folder: &Path, to: &str) {
+    let arguments = ["checkpoint", "save", "state", to];
+    assert_runs(&run("anabranch", folder, &arguments));
+}
+
+#[test]
+fn a_savepoint_that_cannot_be_begun_with_is_no_reason_to_read_the_log_again() {
+    let folder = caught_up();
+    let folder = folder.path();
+    save(folder, "saved");
+    save(folder, "whole");
+    let from = |saved| ["--from-savepoint", saved];
+    let log = shown(folder, "saved")["logs"][0]["path"].clone();
+    let log = format!("saved/{}", log.as_str().unwrap());
+    let about = manifest(folder, "saved");
+    let name = about.strip_prefix(folder).unwrap().display();
+    fs::remove_file(folder.join(&log)).unwrap();
+    let missing = format!("log `{log}` is missing; {SPOILED}");
+    let check = [&from("saved")[..], &["--check"]].concat();
+    assert_refused(&with_files(folder, "other", &check), &missing);
+    assert_refused(&with_files(folder, "other", &from("saved")), &missing);
+    fs::write(&about, "no manifest").unwrap();
+    let damaged = format!("manifest `{name}` is damaged: its checksum is another; {SPOILED}");
+    assert_refused(&with_files(folder, "other", &check), &damaged);
+    assert_refused(&with_files(folder, "other", &from("saved")), &damaged);
+    let nothing = format!("`gone` is no savepoint: there is no checkpoint in it; {SPOILED}");
+    assert_refused(&with_files(folder, "other", &from("gone")), &nothing);
+    // Nor is another plan.
+    let shape = shown(folder, "whole")["operators"][0]["shape"].clone();
+    let was = shape.as_str().unwrap();
+    let is = was.replace("10000 ms", "5000 ms");
+    let changed = format!(
+        "operator `window` was `{was}` when its state was saved in `whole`, and is `{is}` now; \
+         {SPOILED}, or with --allow-empty window"
+    );
+    let other = [&from("whole")[..], &["--set", "size=5s"]].concat();
+    assert_refused(&with_files(folder, "other", &other), &changed);
+    assert_runs(&with_files(folder, "other", &from("whole")));
+    assert_runs(&with_files(folder, "another", &[]));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Whether state, log and job belong together, and what to do if they do not.
 
 use std::fmt;
+use std::path::Path;
 
 use super::checkpoint_plan::CheckpointPlan;
 use super::progress_record::ProgressRecord;
 use crate::connectors::{Commit, TopicEnds};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::advice::REBUILD;
+use crate::state::advice::{REBUILD, SPOILED};
 use crate::state::disk::Disk;
 use crate::state::manifest::{Manifest, OperatorShape};
 use crate::state::store;
@@ -80,7 +81,7 @@ fn compare(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result
         (Some(kept), Some(record)) => {
             // Before others are shut out, and of any manifest of the generation that committed.
             if kept.generation == record.generation {
-                changes(&kept, own)?;
+                changes(&kept, own, (&own.dir, own.way_out()))?;
             }
             Ok(record.generation)
         }
@@ -147,17 +148,29 @@ pub(super) fn check_job(manifest: &Manifest, own: &CheckpointPlan) -> Result {
 
 /// Whether `manifest`, which is of this job, may be continued, and with what of it.
 pub(super) fn check(manifest: &Manifest, own: &CheckpointPlan) -> Result<Changes> {
-    let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
-    let dir = own.dir.display();
-    if manifest.finished {
-        let number = manifest.checkpoint;
-        return refuse(format!(
-            "job `{}` is finished: checkpoint {number} in `{dir}` was its last; to run it again \
-             give it another --job-id and an empty --state-dir",
-            own.job
-        ));
+    let again = "to run it again give it another --job-id and an empty --state-dir";
+    check_ended(manifest, &own.dir, again)?;
+    changes(manifest, own, (&own.dir, own.way_out()))
+}
+
+/// Whether this job may begin with `manifest`, which is that of the savepoint `from`.
+pub(super) fn check_saved(
+    manifest: &Manifest,
+    own: &CheckpointPlan,
+    from: &Path,
+) -> Result<Changes> {
+    check_ended(manifest, from, SPOILED)?;
+    changes(manifest, own, (from, SPOILED))
+}
+
+fn check_ended(manifest: &Manifest, dir: &Path, advice: &str) -> Result {
+    if !manifest.finished {
+        return Ok(());
     }
-    changes(manifest, own)
+    let (job, number, dir) = (&manifest.job, manifest.checkpoint, dir.display());
+    let what =
+        format!("job `{job}` is finished: checkpoint {number} in `{dir}` was its last; {advice}");
+    Err(Error::new(ErrorKind::State, what))
 }
 
 /// What becomes of the state in a directory.
@@ -170,15 +183,18 @@ pub(super) struct Changes {
     changed: Vec<String>,
 }
 
-/// Holds the operators of the job against those that have state. One that is not what it was is to
-/// be named by whoever starts the job: its state is lost.
-fn changes(manifest: &Manifest, own: &CheckpointPlan) -> Result<Changes> {
-    let dir = own.dir.display();
+/// Holds the operators of the job against those that have state in a folder. One that is not what
+/// it was is to be named by whoever starts the job: its state is lost.
+fn changes(
+    manifest: &Manifest,
+    own: &CheckpointPlan,
+    (dir, way_out): (&Path, &str),
+) -> Result<Changes> {
+    let dir = dir.display();
     let allowed = |name: &String, what: String| {
         if own.allow_empty.contains(name) {
             return Ok(name.clone());
         }
-        let way_out = own.way_out();
         let what = format!("{what}; {way_out}, or with --allow-empty {name}");
         Err(Error::new(ErrorKind::State, what))
     };

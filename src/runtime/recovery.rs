@@ -20,7 +20,7 @@ use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::{Checkpointer, Parts, State};
 use super::growth::Growth;
-use super::lineage::{check, check_job, committed, look};
+use super::lineage::{check, check_job, check_saved, committed, look};
 use super::results::Results;
 use super::worker::{Run, panicked};
 use crate::connectors::{Commit, PartitionCut, SourceCut, TopicEnds};
@@ -146,7 +146,7 @@ fn begin_with(
     store: &Store,
 ) -> Result<Manifest> {
     let saved = savepoint::saved(disk, from)?;
-    check(&saved, own)?; // before all of it is copied
+    check_saved(&saved, own, from)?; // before all of it is copied
     info!(
         "begins with checkpoint {} of job `{}`",
         saved.checkpoint, saved.job

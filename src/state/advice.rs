@@ -12,6 +12,9 @@ macro_rules! rebuild {
 /// The state cannot, and the log can; what was committed is known.
 pub(crate) const REBUILD: &str = rebuild!();
 
+/// A savepoint cannot, and the job has nothing of its own yet.
+pub(crate) const SPOILED: &str = "start with another --from-savepoint, or without one";
+
 /// State is lost; what it is the state of is not known.
 pub(crate) const LOST: &str = concat!(
     rebuild!(),

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::advice::LOST;
 use super::checkpoints::{Left, PartitionFact, Stand};
 use super::outputs::OutputState;
 use crate::error::{Error, ErrorKind, Result};
@@ -260,16 +259,16 @@ impl Manifest {
         Ok((bytes, crc))
     }
 
-    /// Reads what [`Manifest::to_bytes`] wrote to `place`.
+    /// Reads what [`Manifest::to_bytes`] wrote to `place`; `advice`: what to do if it is damaged.
     ///
     /// # Errors
     /// It is damaged, or of a newer format.
-    pub(crate) fn read(bytes: &[u8], place: &str) -> Result<(Self, u32)> {
+    pub(crate) fn read(bytes: &[u8], place: &str, advice: &str) -> Result<(Self, u32)> {
         let refuse = |why: &str| {
             let what = format!("manifest `{place}` {why}");
             Error::new(ErrorKind::State, what)
         };
-        let damaged = || refuse(&format!("is damaged: its checksum is another; {LOST}"));
+        let damaged = || refuse(&format!("is damaged: its checksum is another; {advice}"));
         let body = bytes.len().checked_sub("crc32c 01234567\n".len());
         let (body, tail) = bytes.split_at(body.ok_or_else(damaged)?);
         let crc = crc32c::crc32c(body);
@@ -290,6 +289,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::advice::LOST;
 
     fn manifest() -> Manifest {
         let mut source = SourceState {
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn it_comes_back_and_no_flipped_byte_goes_unnoticed() {
         let (bytes, crc) = manifest().to_bytes().unwrap();
-        let (back, again) = Manifest::read(&bytes, "x").unwrap();
+        let (back, again) = Manifest::read(&bytes, "x", LOST).unwrap();
         assert_eq!((back, again), (manifest(), crc));
         let partitions: Vec<u32> = manifest().sources[0]
             .facts()
@@ -332,12 +332,12 @@ mod tests {
             for bit in 0..8 {
                 let mut flipped = bytes.clone();
                 flipped[at] ^= 1 << bit;
-                let error = Manifest::read(&flipped, "x").unwrap_err();
+                let error = Manifest::read(&flipped, "x", LOST).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::State);
             }
         }
         for len in 0..bytes.len() {
-            assert!(Manifest::read(&bytes[..len], "x").is_err(), "{len}");
+            assert!(Manifest::read(&bytes[..len], "x", LOST).is_err(), "{len}");
         }
     }
 
@@ -374,7 +374,7 @@ mod tests {
             ..manifest()
         };
         let (bytes, _) = newer.to_bytes().unwrap();
-        let error = Manifest::read(&bytes, "x").unwrap_err().to_string();
+        let error = Manifest::read(&bytes, "x", LOST).unwrap_err().to_string();
         assert_eq!(
             error,
             "manifest `x` has format 2, and this version reads up to 1: start a newer one"

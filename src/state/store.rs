@@ -26,7 +26,7 @@ use super::manifest::{LogPart, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::crash_point;
 pub(crate) use found::{generations, logs, manifests, newest, newest_generation};
-pub(crate) use found::{read_log, read_logs, read_manifest};
+pub(crate) use found::{log_in, read_log, read_logs, read_manifest};
 use names::{folder_of, is_ours, log_name, manifest_name, place_of};
 
 /// A manifest's name below the state directory, and its checksum: what a commit names.

@@ -8,12 +8,13 @@ use crate::connectors::{Commit, Member};
 use crate::error::Result;
 use crate::observe::grouped;
 use crate::runtime::checkpoint_plan::CheckpointPlan;
-use crate::runtime::lineage::{self, Changes, check, check_job, committed};
+use crate::runtime::lineage::{self, Changes, check, check_job, check_saved, committed};
 use crate::runtime::ownership::person;
 use crate::runtime::progress_record::ProgressRecord;
 use crate::runtime::rebuild;
 use crate::runtime::recovery::resume;
 use crate::runtime::results::Results;
+use crate::state::advice::{LOST, SPOILED};
 use crate::state::checkpoints::Continued;
 use crate::state::disk::RealDisk;
 use crate::state::manifest::Manifest;
@@ -117,18 +118,22 @@ fn found(own: &CheckpointPlan, results: &Results) -> Result<Option<(Manifest, Ch
         lineage::look(&RealDisk, own, &**commit, seen)?;
     }
     let committed = committed(&RealDisk, own)?;
-    let (manifest, from) = match (committed, &own.savepoint) {
+    let (manifest, changes, from) = match (committed, &own.savepoint) {
         (Some((manifest, _)), _) => {
             check_job(&manifest, own)?;
-            (manifest, &own.dir)
+            let changes = check(&manifest, own)?;
+            (manifest, changes, (&*own.dir, LOST))
         }
-        (None, Some(from)) => (savepoint::saved(&RealDisk, from)?, from),
+        (None, Some(from)) => {
+            let saved = savepoint::saved(&RealDisk, from)?;
+            let changes = check_saved(&saved, own, from)?;
+            (saved, changes, (&**from, SPOILED))
+        }
         (None, None) => return Ok(None),
     };
-    let changes = check(&manifest, own)?;
     results.check(&RealDisk, &manifest.outputs)?;
     for log in &manifest.logs {
-        store::read_log(&RealDisk, from, log)?;
+        store::log_in(&RealDisk, from, log)?;
     }
     Ok(Some((manifest, changes)))
 }

@@ -29,7 +29,7 @@ fn newest(disk: &dyn Disk) -> Result<Manifest> {
     };
     disk.sync_folder(Path::new("/state")).map_err(failed)?;
     let path = Path::new("/state").join(name);
-    Ok(Manifest::read(&disk.read(&path).map_err(failed)?, name)?.0)
+    Ok(Manifest::read(&disk.read(&path).map_err(failed)?, name, AFRESH)?.0)
 }
 
 /// A process of the job.

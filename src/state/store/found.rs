@@ -78,21 +78,30 @@ pub(crate) fn newest(disk: &dyn Disk, dir: &Path) -> Result<Option<String>> {
 /// # Errors
 /// It is missing or damaged, and what to do.
 pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(Manifest, u32)> {
+    manifest_in(disk, (dir, LOST), name)
+}
+
+/// As [`read_manifest`], from a folder with what to do if it is missing or damaged.
+pub(super) fn manifest_in(
+    disk: &dyn Disk,
+    (dir, advice): (&Path, &str),
+    name: &str,
+) -> Result<(Manifest, u32)> {
     let path = dir.join(name);
     let bytes = disk.read(&path).map_err(|why| match why.kind() {
         io::ErrorKind::NotFound => Error::new(
             ErrorKind::State,
-            format!("manifest `{}` is missing; {LOST}", path.display()),
+            format!("manifest `{}` is missing; {advice}", path.display()),
         ),
         _ => broken(&path, why),
     })?;
-    let (manifest, crc) = Manifest::read(&bytes, &path.display().to_string())?;
+    let (manifest, crc) = Manifest::read(&bytes, &path.display().to_string(), advice)?;
     let own = manifest_name(manifest.generation, manifest.checkpoint);
     if own != name {
         let path = path.display();
         let what = format!(
             "manifest `{path}` was written as `{own}`: it was moved or copied here; put it back, \
-             or {LOST}"
+             or {advice}"
         );
         return Err(Error::new(ErrorKind::State, what));
     }
@@ -136,10 +145,19 @@ type Parcels = Vec<Range<usize>>;
 /// # Errors
 /// As [`read_logs`].
 pub(crate) fn read_log(disk: &dyn Disk, dir: &Path, log: &LogPart) -> Result<(Vec<u8>, Parcels)> {
+    log_in(disk, (dir, LOST), log)
+}
+
+/// As [`read_log`], from a folder with what to do if it is missing or damaged.
+pub(crate) fn log_in(
+    disk: &dyn Disk,
+    (dir, advice): (&Path, &str),
+    log: &LogPart,
+) -> Result<(Vec<u8>, Parcels)> {
     let path = dir.join(&log.path);
     let refuse = |what: String| {
         let place = path.display();
-        let what = format!("log `{place}` {what}; {LOST}");
+        let what = format!("log `{place}` {what}; {advice}");
         Error::new(ErrorKind::State, what)
     };
     let bytes = disk

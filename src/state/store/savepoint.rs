@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
+use super::found::manifest_in;
 use super::names::log_name;
-use super::{Store, broken, read_log, read_manifest};
+use super::{Store, broken, log_in, read_manifest};
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::advice::{LOST, SPOILED};
 use crate::state::disk::Disk;
 use crate::state::durable;
 use crate::state::manifest::{LogPart, Manifest};
@@ -19,7 +21,7 @@ pub(crate) fn save(disk: &dyn Disk, dir: &Path, name: &str, to: &Path) -> Result
     let (manifest, _) = read_manifest(disk, dir, name)?;
     durable::make_folders(disk, to).map_err(|why| broken(to, why))?;
     for log in &manifest.logs {
-        copy(disk, (dir, log), to, &log.path)?;
+        copy(disk, ((dir, LOST), log), to, &log.path)?;
     }
     // Last: what has no manifest is no savepoint.
     let path = to.join(name);
@@ -36,12 +38,12 @@ pub(crate) fn save(disk: &dyn Disk, dir: &Path, name: &str, to: &Path) -> Result
 pub(crate) fn saved(disk: &dyn Disk, from: &Path) -> Result<Manifest> {
     let name = newest(disk, from)?.ok_or_else(|| {
         let what = format!(
-            "`{}` is no savepoint: there is no checkpoint in it",
+            "`{}` is no savepoint: there is no checkpoint in it; {SPOILED}",
             from.display()
         );
         Error::new(ErrorKind::State, what)
     })?;
-    Ok(read_manifest(disk, from, &name)?.0)
+    Ok(manifest_in(disk, (from, SPOILED), &name)?.0)
 }
 
 impl Store {
@@ -53,7 +55,7 @@ impl Store {
         let adopt = |(nth, log): (usize, &LogPart)| {
             // Its own begin with checkpoint 1.
             let path = log_name(self.generation, nth, 0);
-            copy(&*self.disk, (from, log), &self.dir, &path)?;
+            copy(&*self.disk, ((from, SPOILED), log), &self.dir, &path)?;
             Ok(LogPart {
                 path,
                 ..log.clone()
@@ -63,9 +65,10 @@ impl Store {
     }
 }
 
-/// Copies a log as far as it belongs to its checkpoint.
-fn copy(disk: &dyn Disk, (dir, log): (&Path, &LogPart), to: &Path, name: &str) -> Result {
-    let (bytes, _) = read_log(disk, dir, log)?;
+/// Copies a log as far as it belongs to its checkpoint, from a folder with what to do if it is
+/// damaged there.
+fn copy(disk: &dyn Disk, (from, log): ((&Path, &str), &LogPart), to: &Path, name: &str) -> Result {
+    let (bytes, _) = log_in(disk, from, log)?;
     let path = to.join(name);
     durable::make_folders(disk, parent(&path))
         .and_then(|()| durable::write_whole(disk, &path, &bytes))
