@@ -325,6 +325,21 @@ fn a_savepoint_that_cannot_be_begun_with_is_no_reason_to_read_the_log_again() {
     assert_runs(&with_files(folder, "another", &[]));
 }
 
+/// The files of the job that it was saved from are not gone on with.
+#[test]
+fn a_savepoint_brings_no_files_of_results() {
+    let folder = caught_up();
+    let folder = folder.path();
+    save(folder, "saved");
+    assert_runs(&with_files(folder, "state", &[]));
+    let begin = ["--from-savepoint", "saved", "--output-dir", "out-state"];
+    let ours = ["--source", "bids=file:bids.jsonl", "--state-dir", "other"];
+    let begin = [&ours[..], &begin].concat();
+    let checked = run("bid_stats", folder, &[&begin[..], &["--check"]].concat());
+    assert_runs(&checked);
+    assert_runs(&run("bid_stats", folder, &begin));
+}
+
 #[test]
 fn a_directory_that_was_moved_or_copied_is_noticed() {
     let folder = caught_up();

@@ -125,7 +125,8 @@ fn found(own: &CheckpointPlan, results: &Results) -> Result<Option<(Manifest, Ch
             (manifest, changes, (&*own.dir, LOST))
         }
         (None, Some(from)) => {
-            let saved = savepoint::saved(&RealDisk, from)?;
+            let mut saved = savepoint::saved(&RealDisk, from)?;
+            saved.outputs.clear(); // they are those of the job that it was saved from
             let changes = check_saved(&saved, own, from)?;
             (saved, changes, (&**from, SPOILED))
         }
