@@ -507,6 +507,8 @@ fn part_files_beside_topics_hold_what_was_committed_with_them() {
     assert_eq!(part_lines(&parts, "part-"), expected(220));
     // What the directory told is gone, but not what was committed.
     fs::remove_dir_all(place.path().join("state")).unwrap();
+    let checked = Running::start(&mut command(&["--bounded", "--rebuild", "--check"])).ended();
+    assert_eq!(checked.code, 0, "{:?}", checked.out);
     let ended = Running::start(&mut command(&["--bounded", "--rebuild"])).ended();
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert_eq!(part_lines(&parts, "part-"), expected(230));

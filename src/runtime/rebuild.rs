@@ -13,6 +13,7 @@ use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::progress_record::{ProgressRecord, SourceRecord};
 use super::recovery::{Checkpointing, Claim, Recovered, shut_out};
+use super::results::Results;
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
 use crate::error::{Error, ErrorKind, Result};
@@ -137,13 +138,14 @@ pub(super) fn begin(
 }
 
 /// Looks whether `again` can read what was committed once more, as far as that is known before it
-/// does, and tells its sources where it would begin.
+/// does, and tells its sources where it would begin, and the sinks of `plan` what they have.
 ///
 /// # Errors
 /// As [`rebuild`].
 pub(super) fn look(plan: &Plan, again: &Plan) -> Result<String> {
     let (_, commit) = asked(plan)?;
     let record = unfinished(&**commit)?;
+    Results::of(&plan.sink_names, &plan.sinks).go_on(&record.outputs);
     for (source, name) in again.sources.iter().zip(&again.source_names) {
         begin_again(&**source, name, &record)?;
     }
