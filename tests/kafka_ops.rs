@@ -3,7 +3,7 @@
 //!
 //! Caught here: a topic that is missing, is created wrongly, or is gone meanwhile; limits of a
 //! topic that are found out by losing records; a broker that dies and is not waited for, or is
-//! waited for for ever.
+//! waited for for ever, by who was told to stop above all.
 
 #![cfg(all(feature = "kafka", feature = "dev-broker"))]
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
@@ -13,8 +13,10 @@ mod topics;
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use anabranch::broker::DevBroker;
 use program::{Ended, Running, bid, program, run};
 use tempfile::tempdir;
 use topics::Topics;
@@ -236,6 +238,55 @@ fn writing(topics: &Topics, topic: &str) -> Vec<String> {
 fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "measures how long a job waits")]
     Instant::now()
+}
+
+/// The job is given time to read what it has, its broker goes, and somebody stops it.
+#[track_caller]
+fn ends_in_time(running: Running, broker: DevBroker, says: &str) {
+    thread::sleep(Duration::from_secs(1));
+    drop(broker);
+    running.signal("TERM");
+    let start = now();
+    let ended = running.ended_with_open_input();
+    let took = start.elapsed();
+    assert_eq!(ended.code, 1, "{}", ended.said());
+    let error = ended.err.last().unwrap();
+    assert!(error.contains(says), "`{says}` in: {error}");
+    // Ten seconds are promised; the rest is for a machine with more to do.
+    assert!(took < Duration::from_secs(15), "{took:?}: {error}");
+}
+
+#[test]
+fn a_stream_whose_broker_is_gone_ends_in_time_after_a_signal() {
+    let broker = DevBroker::builder().topic("stats", 1).start().unwrap();
+    let topics = Topics::at(broker.bootstrap());
+    // What it has written stays on its way.
+    let slow = ["-X", "linger.ms=3000", "-w", "1"];
+    let mut running = started(&writing(&topics, "stats"), &slow);
+    running.write(&(bid(1, 2, 1_000) + &bid(1, 2, 30_000)));
+    ends_in_time(
+        running,
+        broker,
+        "stopped: topic `stats` has not acknowledged",
+    );
+}
+
+#[test]
+fn a_commit_whose_broker_is_gone_ends_in_time_after_a_signal() {
+    let names = ["bids", "stats", "late", "dead"].map(str::to_owned);
+    let broker = DevBroker::start().unwrap();
+    let topics = Topics::at(broker.bootstrap());
+    names.iter().for_each(|name| topics.create(name, 1));
+    fill(&topics, "bids", &[1, 30]);
+    let folder = tempdir().unwrap();
+    let state = folder.path().join("state").display().to_string();
+    let kept = ["--job-id", "job", "--state-dir", &state];
+    let seldom = ["--checkpoint-interval", "1m"];
+    let more = [&kept[..], &seldom].concat();
+    let running = started(&bound(&topics, &names), &more);
+    while topics.read("stats").is_empty() {}
+    fill(&topics, "bids", &[60]);
+    ends_in_time(running, broker, "stopped: results were not all taken");
 }
 
 #[test]

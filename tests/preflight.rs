@@ -1,7 +1,8 @@
 //! What is amiss is said before a run, by `--check` or at its start, and in time.
 //!
 //! Caught here: a check that passes what a run would refuse, or that leaves a trace; a start that
-//! waits for ever for a broker that is not there or is none; an error that names no address.
+//! waits for ever for a broker that is not there or is none, or waits on though it is to stop; an
+//! error that names no address.
 
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{Ended, bid, names, run};
+use program::{Ended, Running, bid, names, program, run};
 use tempfile::{TempDir, tempdir};
 
 fn folder() -> TempDir {
@@ -248,4 +249,27 @@ fn a_broker_that_is_none_is_named_in_time() {
             );
         }
     }
+}
+
+#[test]
+fn a_start_that_waits_for_a_broker_ends_in_time_after_a_signal() {
+    let folder = folder();
+    // Whoever connects gets no answer.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut command = program("bid_stats", folder.path(), &["--bootstrap", &address]);
+    let running = Running::start(&mut command);
+    thread::sleep(Duration::from_secs(2));
+    running.signal("TERM");
+    let start = now();
+    let ended = running.ended_with_open_input();
+    let took = start.elapsed();
+    assert_eq!(ended.code, 143, "{}", ended.said());
+    assert!(
+        ended.said().contains("while it was starting"),
+        "{}",
+        ended.said()
+    );
+    // Ten seconds are promised; the rest is for a machine with more to do.
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -21,17 +21,16 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::thread;
 
 use clap::error::ErrorKind as ClapError;
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::connectors::CLOSE_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::observe::Summary;
 use crate::runtime::{Finding, Plan, Run, Settings, run as run_plan};
-use crate::stream::Control;
 use args::{Arguments, Command};
 use config::Stop;
 
@@ -229,7 +228,7 @@ fn shown(job: &str, plan: Plan, talks: bool, http: Option<&str>) -> Result<Summa
 /// Runs a plan, ended by signals.
 fn watched(plan: crate::runtime::Plan, handle: &Run) -> Result<Summary> {
     install_panic_hook();
-    end_on_signals(Arc::clone(&handle.control));
+    end_on_signals(handle.clone());
     run_plan(plan, handle)
 }
 
@@ -249,7 +248,7 @@ fn install_panic_hook() {
 }
 
 /// The first SIGINT or SIGTERM closes the run, the second ends the process at once.
-fn end_on_signals(control: Arc<Control>) {
+fn end_on_signals(run: Run) {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else {
         tracing::warn!("signals cannot be caught: the default holds");
@@ -258,12 +257,25 @@ fn end_on_signals(control: Arc<Control>) {
     thread::spawn(move || {
         let mut pending = signals.forever();
         if let Some(signal) = pending.next() {
-            control.stop(signal);
+            run.control.stop(signal);
+            thread::spawn(move || end_start(&run, signal));
         }
         if let Some(signal) = pending.next() {
             std::process::exit(128 + signal);
         }
     });
+}
+
+/// Ends a process whose run was stopped before it had begun, and still waits for brokers or a disk.
+/// There are no results that could be lost.
+fn end_start(run: &Run, signal: i32) {
+    thread::sleep(CLOSE_MAX);
+    if !run.metrics.worker(0).life.has_begun() {
+        let why = "stopped while it was starting";
+        let error = Error::new(ErrorKind::Interrupted(signal), why);
+        console::fail(&error.to_string(), error.exit_code());
+        std::process::exit(error.exit_code().into());
+    }
 }
 
 fn init_log(arguments: &args::RunArguments) {

@@ -55,6 +55,7 @@ pub use memory::{MemoryRecord, MemorySink, MemorySource, WrittenRecord};
 pub use null::NullSink;
 pub(crate) use pace::Pace;
 pub(crate) use plugs::{Cut, Ends, Plugs, Tuning};
+pub(crate) use sink::CLOSE_MAX;
 pub use sink::{Batch, Encoded, Sink, Style, Writer, Written};
 pub use sink_port::{SinkFormat, SinkPort, ToKey};
 pub use source_port::Undecoded;

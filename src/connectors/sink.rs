@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::time::Duration;
 
 use super::{Created, Outputs, Share, embedded};
 use crate::error::Result;
@@ -74,6 +75,9 @@ impl Batch {
             .map(|(from, to)| &self.values[from as usize..to as usize])
     }
 }
+
+/// How long a run that was asked to stop waits until what is on its way is taken.
+pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(9);
 
 /// Whether results are lines of a file or records of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

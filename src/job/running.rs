@@ -98,7 +98,8 @@ impl RunningJob {
     }
 
     /// Asks the job to stop, and waits until it has: it reads no more, writes what is on its way,
-    /// and closes its sinks, which takes ten seconds at most. Open windows do not fire.
+    /// and closes its sinks, which takes ten seconds at most. Open windows do not fire. If it is
+    /// still starting, and waits for brokers, they are waited for.
     ///
     /// What embedded sinks still get can be taken afterwards.
     ///

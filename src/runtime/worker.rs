@@ -20,7 +20,7 @@ use super::ownership::{self, Owned};
 use super::rebuild::{asked, rebuild};
 use super::recovery::{self, Checkpointing, Claim, Recovered};
 use super::{Plan, create};
-use crate::connectors::{Pace, Plugs, check_dead_share};
+use crate::connectors::{CLOSE_MAX, Pace, Plugs, check_dead_share};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Board, Budget, CheckpointBoard, Metrics, Summary, now, since};
 use crate::state::{Checkpoints, Note};
@@ -29,9 +29,6 @@ use crate::time::Epoch;
 
 /// A worker that nobody wakes looks around after this long.
 const PARK: Duration = Duration::from_millis(250);
-
-/// How long a stream that is stopped may take to write what it has.
-const CLOSE_MAX: Duration = Duration::from_secs(9);
 
 /// The handles of a run: to watch it and to stop it.
 #[derive(Clone, Debug)]

@@ -96,6 +96,7 @@ impl Topics {
         Self::at(bootstrap())
     }
 
+    /// Those of another broker.
     pub(crate) fn at(bootstrap: String) -> Self {
         let admin = ClientConfig::new()
             .set("bootstrap.servers", &bootstrap)

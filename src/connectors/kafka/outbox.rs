@@ -265,12 +265,22 @@ impl Outbox {
         records: u64,
         patience: Duration,
     ) -> Error {
-        let complaint = self.producer.base.client().context().complaint();
-        let error = Error::operating(format!(
+        self.because_of_brokers(format!(
             "topic `{topic}` has not acknowledged {missing} of {records} records, none in \
              {patience:?}"
-        ));
-        match complaint {
+        ))
+    }
+
+    /// That `missing` of `records` were not acknowledged when a run that was stopped had to end.
+    pub(super) fn stopped(&self, topic: &str, missing: u64, records: u64) -> Error {
+        self.because_of_brokers(format!(
+            "stopped: topic `{topic}` has not acknowledged {missing} of {records} records"
+        ))
+    }
+
+    fn because_of_brokers(&self, what: String) -> Error {
+        let error = Error::operating(what);
+        match self.producer.base.client().context().complaint() {
             Some(complaint) => error.because(complaint),
             None => error,
         }

@@ -1,7 +1,7 @@
 //! A topic as a sink.
 
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
@@ -16,8 +16,11 @@ use super::murmur2;
 use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally};
 use super::transaction::Transaction;
-use crate::connectors::{Batch, Created, Encoded, Share, Sink, Style, Waker, Writer, Written};
+use crate::connectors::{
+    Batch, CLOSE_MAX, Created, Encoded, Share, Sink, Style, Waker, Writer, Written,
+};
 use crate::error::{Error, Result};
+use crate::observe::{now, since};
 use crate::time::EventTime;
 
 /// How long a closing writer sleeps at most before it counts again.
@@ -32,7 +35,8 @@ const NAP: Duration = Duration::from_millis(20);
 /// # When it is written
 /// `write` hands records to an idempotent producer that the whole process shares and never waits;
 /// a writer that has its budget in flight is full until half of it is acknowledged. `close` waits
-/// until every record of its writer is acknowledged by all in-sync replicas.
+/// until every record of its writer is acknowledged by all in-sync replicas, but not for ever: see
+/// [`KafkaOptions::broker_timeout`]; nor beyond nine seconds in a run that was asked to stop.
 ///
 /// # Errors
 /// The first record that the cluster refuses ends the sink: its reason is returned by the next call
@@ -49,6 +53,8 @@ pub struct KafkaSink {
     retention: OnceLock<Arc<Retention>>,
     /// Bytes that a record may have.
     record_max: OnceLock<usize>,
+    /// When somebody asked the run to stop.
+    asked: Arc<OnceLock<Instant>>,
 }
 
 impl KafkaSink {
@@ -63,6 +69,7 @@ impl KafkaSink {
             outbox: OnceLock::new(),
             retention: OnceLock::new(),
             record_max: OnceLock::new(),
+            asked: Arc::default(),
         }
     }
 
@@ -198,6 +205,7 @@ impl Sink for KafkaSink {
             stamp_at_write: self.stamp_at_write,
             budget: (share.buffer_bytes as u64).max(1),
             patience: self.options.patience(),
+            asked: Arc::clone(&self.asked),
             retention: self.retention.get().cloned(),
             records: 0,
             bytes: 0,
@@ -224,6 +232,10 @@ impl Sink for KafkaSink {
         let drained = outbox.drain((&self.topic, &tally), self.options.broker_timeout, over);
         outbox.leave(tag);
         drained
+    }
+
+    fn stopping(&self) {
+        let _ = self.asked.set(now());
     }
 
     fn finish(&self, _complete: bool) -> Result {
@@ -254,6 +266,8 @@ struct KafkaWriter {
     budget: u64,
     /// How long a closing writer waits without any progress.
     patience: Duration,
+    /// When somebody asked the run to stop.
+    asked: Arc<OnceLock<Instant>>,
     retention: Option<Arc<Retention>>,
     /// Records and bytes handed over.
     records: u64,
@@ -364,19 +378,24 @@ impl Writer for KafkaWriter {
         let mut waited = Duration::ZERO;
         loop {
             self.outbox.check()?;
-            let now = self.tally.records();
-            if now == self.records {
+            let heard = self.tally.records();
+            if heard == self.records {
                 return Ok(());
             }
-            if now > seen {
-                (seen, waited) = (now, Duration::ZERO);
+            let missing = self.records - heard;
+            // Whoever does not answer would keep a run alive that is to end.
+            if self
+                .asked
+                .get()
+                .is_some_and(|asked| since(*asked) > CLOSE_MAX)
+            {
+                return Err(self.outbox.stopped(&self.name, missing, self.records));
+            }
+            if heard > seen {
+                (seen, waited) = (heard, Duration::ZERO);
             } else if waited >= self.patience {
-                return Err(self.outbox.silent(
-                    &self.name,
-                    self.records - now,
-                    self.records,
-                    self.patience,
-                ));
+                let (name, records) = (&self.name, self.records);
+                return Err(self.outbox.silent(name, missing, records, self.patience));
             }
             waited += self.tally.nap(NAP);
         }

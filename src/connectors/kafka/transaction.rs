@@ -36,6 +36,8 @@ const DOUBTFUL: Duration = Duration::from_secs(1);
 /// A request is repeated after this long at the earliest, less a fifth: not before a commit is in
 /// doubt. A connection that ends in good order is not told, so time alone has to tell.
 const RETRY: Duration = Duration::from_millis(1_500);
+/// How long one call of the client waits; then it is looked whether the run is over.
+const SLICE: Duration = Duration::from_secs(1);
 /// How long after a commit was answered its record can be read at the latest, and how often that is
 /// looked at.
 const SEEN: Duration = Duration::from_secs(5);
@@ -151,10 +153,11 @@ impl Transaction {
         let base = &outbox.producer.base;
         let began = now();
         loop {
-            let cause = match base.init_transactions(Duration::from_secs(5)) {
+            let cause = match base.init_transactions(SLICE) {
                 Ok(()) => return Ok(outbox),
                 Err(cause) => cause,
             };
+            self.check_over().inspect_err(|_| outbox.stop())?;
             let refusal = base.client().context().refusal();
             if !is_retriable(&cause) || refusal.is_some() || began.elapsed() > self.patience() {
                 outbox.stop();
@@ -220,10 +223,7 @@ impl Transaction {
     fn end(&self, outbox: &Outbox) -> Result {
         let began = now();
         loop {
-            let ended = outbox
-                .producer
-                .base
-                .commit_transaction(Duration::from_secs(5));
+            let ended = outbox.producer.base.commit_transaction(SLICE);
             let Err(cause) = ended else { return Ok(()) };
             self.check_over()?;
             if !is_retriable(&cause) || began.elapsed() > self.options.broker_timeout {
@@ -310,6 +310,7 @@ impl Commit for Transaction {
             self.check_over()?;
             thread::sleep(AGAIN);
         }
+        self.check_over()?;
         info!(target: "kafka", "a commit may have been sent twice: a new producer goes on");
         if let Some(outbox) = self.inner().outbox.take() {
             outbox.stop();

@@ -6,15 +6,13 @@ use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::connectors::file::lines_from;
-use crate::connectors::{Batch, Share, Sink, Style, Waker, Writer, Written};
+use crate::connectors::{Batch, CLOSE_MAX, Share, Sink, Style, Waker, Writer, Written};
 use crate::error::{Error, Result};
 use crate::observe::{now, since};
 
-/// How long a run that was asked to stop waits until the last lines are taken.
-const CLOSE_MAX: Duration = Duration::from_secs(9);
 /// What is written at once: enough to hide the system call.
 const PIECE: usize = 256 << 10;
 
@@ -282,6 +280,7 @@ fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::io::Read;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::connectors::Encoded;
