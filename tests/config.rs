@@ -236,6 +236,39 @@ fn a_broken_configuration_ends_with_2_and_names_file_line_and_key() {
     );
 }
 
+#[cfg(feature = "kafka")]
+#[test]
+fn a_property_of_one_sink_is_refused_where_all_have_one_producer() {
+    let folder = tempdir().unwrap();
+    let job = "--bootstrap 127.0.0.1:1 --broker-timeout 500ms --job-id job --state-dir state";
+    let with = |more: &'static str| -> Vec<_> { job.split(' ').chain(more.split(' ')).collect() };
+    // Nothing that was given would have an effect without a word.
+    for (more, port) in [
+        ("-X late:linger.ms=50", "late"),
+        ("-X linger.ms=5 -X stats:linger.ms=50", "stats"),
+        ("-X stats:linger.ms=50 -X late:linger.ms=50", "stats"),
+        (
+            "-X stats:linger.ms=50 -X late:linger.ms=5 -X dead:linger.ms=50",
+            "stats",
+        ),
+    ] {
+        let given = format!("property `{port}:linger.ms`");
+        let says = [&*given, "one producer", "`-X linger.ms=..`"];
+        refused(folder.path(), &[], &with(more), &says);
+    }
+    for more in [
+        "-X stats:linger.ms=50 -X late:linger.ms=50 -X dead:linger.ms=50",
+        "-X stats:linger.ms=50 -X linger.ms=5",
+        "-X late:linger.ms=50 --sink stats=null: --sink dead=null:",
+        "-X late:linger.ms=50 --guarantee at-least-once",
+        "-X bids:fetch.wait.max.ms=50",
+    ] {
+        // Nobody answers there.
+        let ended = run(folder.path(), &[], &with(more));
+        assert_eq!(ended.code, 1, "{more}: {}", ended.said());
+    }
+}
+
 #[test]
 fn kafka_properties_come_from_a_file_too_and_are_named_by_its_lines() {
     let folder = folder();

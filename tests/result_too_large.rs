@@ -77,6 +77,52 @@ fn a_result_that_is_too_large_is_a_letter_and_the_others_are_written() {
     }
 }
 
+#[test]
+fn a_property_of_one_sink_is_that_of_its_producer() {
+    let folder = tempfile::tempdir().unwrap();
+    let topics = Topics::new();
+    let [id, events, activity] = ["job", "events", "activity"].map(Topics::fresh);
+    for topic in [
+        &events,
+        &activity,
+        &format!("{id}.late"),
+        &format!("{id}.dead"),
+    ] {
+        topics.create(topic, 1);
+    }
+    let lines = [
+        event("a", "small", 1),
+        event(&"x".repeat(LARGE), "large", 2),
+    ];
+    let records = lines.iter().map(|line| (None, None, Some(line.as_bytes())));
+    topics.fill(&events, 0, records);
+    let (source, sink) = (
+        format!("events=kafka:{events}"),
+        format!("activity=kafka:{activity}"),
+    );
+    let job = [
+        "--bootstrap",
+        topics.bootstrap(),
+        "--job-id",
+        &id,
+        "--bounded",
+    ];
+    let bound = ["--source", &source, "--sink", &sink];
+    let small = ["-X", "activity:message.max.bytes=50000"];
+    let ended = run(
+        "user_activity",
+        folder.path(),
+        &[&job[..], &bound, &small].concat(),
+    );
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(topics.read(&activity).len(), 1);
+    let dead = topics.read(&format!("{id}.dead"));
+    assert_eq!(dead.len(), 1);
+    let error = header(&dead[0], "anabranch.error").unwrap();
+    let says = "sink `activity` takes records up to 49872";
+    assert!(error.contains(says), "{error}");
+}
+
 /// One of a record that could not be decoded, and one of a result; both are cut.
 fn check_letters(dead: &[Message], events: &str, no_event: usize) {
     let of = |reason: &str| {

@@ -37,6 +37,8 @@ pub(super) fn kafka_sink(
 
 #[cfg(feature = "kafka")]
 use crate::connectors::{KafkaOptions, KafkaSink, KafkaSource};
+#[cfg(feature = "kafka")]
+use crate::runtime::settings::Property;
 
 #[cfg(feature = "kafka")]
 pub(super) fn kafka_source(
@@ -81,7 +83,7 @@ pub(super) fn kafka_sink(
 /// not be exactly once.
 ///
 /// # Errors
-/// The job has no id of its own.
+/// The job has no id of its own; or a property is for one of the sinks only.
 #[cfg(feature = "kafka")]
 pub(crate) fn transaction(
     description: &Description,
@@ -96,7 +98,8 @@ pub(crate) fn transaction(
         Some(Bound::To(_)) => false,
         None => settings.output_dir.is_none() && settings.bootstrap.is_some(),
     };
-    let Some(first) = sinks.into_iter().find(is_kafka) else {
+    let sinks: Vec<_> = sinks.filter(is_kafka).collect();
+    let Some(first) = sinks.first() else {
         return Ok(None);
     };
     if !settings.exactly_once() {
@@ -108,10 +111,47 @@ pub(crate) fn transaction(
              this name",
         ));
     };
+    check_sinks(&sinks, settings)?;
     let options = kafka_options(id, first, settings)?;
     let interval = settings.checkpoint_interval;
     let transactions = Transactions::new(options, id, interval)?;
     Ok(Some(Arc::new(transactions)))
+}
+
+/// Whether all of `sinks` have the same properties: they write by one producer.
+///
+/// # Errors
+/// Names a property that is for some of them only.
+#[cfg(feature = "kafka")]
+fn check_sinks(sinks: &[&Port], settings: &Settings) -> Result {
+    // The last one given wins.
+    let value = |sink: &Port, name: &str| {
+        let mut given = settings.properties.iter().rev();
+        let found = given.find(|property| property.name == name && is_for(property, sink));
+        found.map(|property| property.value.clone())
+    };
+    for property in &settings.properties {
+        let Some(port) = property.port.as_deref() else {
+            continue;
+        };
+        let name = &*property.name;
+        let differs = |sink: &&Port| value(sink, name) != value(sinks[0], name);
+        let other = sinks.iter().find(|sink| differs(sink));
+        if let (true, Some(other)) = (sinks.iter().any(|sink| sink.name == port), other) {
+            let (one, other) = (&sinks[0].name, &other.name);
+            return Err(Error::usage(format!(
+                "property `{port}:{name}`: exactly-once has one producer for all Kafka sinks, and \
+                 `{one}` and `{other}` would differ: give it to each of them, or to all ports by \
+                 `-X {name}=..`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "kafka")]
+fn is_for(property: &Property, port: &Port) -> bool {
+    property.port.as_ref().is_none_or(|name| *name == port.name)
 }
 
 #[cfg(not(feature = "kafka"))]
@@ -127,14 +167,8 @@ fn kafka_options(job: &str, port: &Port, settings: &Settings) -> Result<KafkaOpt
         return Err(Error::usage(why));
     };
     let mut options = KafkaOptions::new(servers, job);
-    for property in &settings.properties {
-        if property
-            .port
-            .as_ref()
-            .is_some_and(|name| *name != port.name)
-        {
-            continue;
-        }
+    let all = settings.properties.iter();
+    for property in all.filter(|property| is_for(property, port)) {
         let (name, value) = (property.name.clone(), property.value.clone());
         if property.secret {
             options.secrets.push(name.clone());
