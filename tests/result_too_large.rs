@@ -1,6 +1,7 @@
 //! A result that is larger than its topic takes is a dead letter: it does not end the job, and what
 //! is in the same transaction is written. Caught here: a record that only the broker refuses, a
-//! letter that does not fit either, and a count that does not balance.
+//! letter that does not fit either, be it for its error; a property of a sink without effect; and a
+//! count that does not balance.
 
 #![cfg(all(feature = "kafka", feature = "dev-broker"))]
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
@@ -8,6 +9,8 @@
 mod program;
 mod topics;
 
+use anabranch::connectors::{MemorySource, NullSink};
+use anabranch::prelude::*;
 use program::run;
 use topics::{Message, Topics, header};
 
@@ -121,6 +124,47 @@ fn a_property_of_one_sink_is_that_of_its_producer() {
     let error = header(&dead[0], "anabranch.error").unwrap();
     let says = "sink `activity` takes records up to 49872";
     assert!(error.contains(says), "{error}");
+}
+
+#[test]
+fn a_letter_whose_error_quotes_a_large_value_fits() {
+    let (topics, dead) = (Topics::new(), Topics::fresh("dead"));
+    topics.create_with(&dead, 1, &[("max.message.bytes", "100000")]);
+    let job = Job::new("echo", |flow: &Flow<'_>| {
+        flow.source::<String>("lines")
+            .decode(|record| String::from_utf8(record.value().to_vec()))
+            .try_map(|line: String| {
+                if line.starts_with('?') {
+                    return Err(format!("before: {line}"));
+                }
+                Ok(line)
+            })
+            .event_time(|_| 1_000_i64, Watermarks::lag(Duration::ZERO))
+            .try_map(|line| Err::<u8, _>(format!("behind: {line}")))
+            .sink("out", |s| s.json());
+        Ok(())
+    });
+    let large = "é".repeat(350_000);
+    let lines = [format!("?{large}"), large].map(String::into_bytes);
+    let settings = Settings::new()
+        .bootstrap(topics.bootstrap())
+        .bind_source("lines", MemorySource::new("lines", [lines]))
+        .bind_sink("out", NullSink::new())
+        .bind_sink("late", NullSink::new())
+        .sink_uri("dead", &format!("kafka:{dead}"));
+    let summary = job.run(settings).unwrap();
+    assert!(summary.balances(), "{summary}");
+    let letters = topics.read(&dead);
+    assert_eq!(letters.len(), 2);
+    for (reason, says) in [("decode", "before: ?é"), ("processing", "behind: é")] {
+        let of = |letter: &&Message| header(letter, "anabranch.reason").unwrap() == reason;
+        let letter = letters.iter().find(of).unwrap();
+        let error = header(letter, "anabranch.error").unwrap();
+        assert!(error.starts_with(says) && error.ends_with("é…"), "{error}");
+        assert!(error.len() <= 1_024, "{}", error.len());
+        let bytes = header(letter, "anabranch.raw-bytes").unwrap();
+        assert!(bytes.parse::<u64>().unwrap() >= 700_000, "{bytes}");
+    }
 }
 
 /// One of a record that could not be decoded, and one of a result; both are cut.

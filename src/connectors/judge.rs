@@ -221,16 +221,16 @@ impl<T> Judge<'_, T> {
         if !self.alive {
             self.metrics.died_first();
         }
+        let cause = Cause::dead(reason, error);
         self.board.died(|| {
             let (origin, offset) = (&self.partition.origin, record.offset);
             let place = match origin {
                 Origin::File(name) => format!("{name}: line {}", offset + 1),
                 _ => format!("{origin}: offset {offset}"),
             };
-            format!("{}: {place}: {}: {error}", self.port, reason.name())
+            format!("{}: {place}: {cause}", self.port)
         });
-        self.dead
-            .push(self.letter(record, Cause::Dead { reason, error }));
+        self.dead.push(self.letter(record, cause));
     }
 
     fn letter(&self, record: &Record<'_>, cause: Cause) -> Letter {

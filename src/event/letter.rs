@@ -14,8 +14,10 @@ use crate::time::{EventTime, LateReason};
 /// Largest value of a record, `max-record-bytes`; a larger one is a dead letter. Fixed, so that the
 /// same log has the same dead letters everywhere.
 pub(crate) const RECORD_BYTES_MAX: usize = 900_000;
-/// How much of a value that is too large a letter keeps.
+/// How much of a value that is too large a letter keeps, and of any error.
 const CUT_BYTES: usize = 1_024;
+/// What is behind an error that was cut.
+const CUT_MARK: char = '…';
 /// Bytes of the headers that say why a letter left, but for its error and its source: the name of
 /// a topic has 249 at most.
 const HEADERS_MAX: usize = 768;
@@ -83,6 +85,22 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// Of a dead letter. User code may say anything: of a long error the beginning is kept.
+    pub(crate) fn dead(reason: DeadReason, mut error: String) -> Self {
+        cut(&mut error, CUT_BYTES);
+        Self::Dead { reason, error }
+    }
+}
+
+/// Cuts `text` between two characters, so that it has at most `max` bytes with the mark.
+fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max.saturating_sub(CUT_MARK.len_utf8())));
+        text.push(CUT_MARK);
+    }
+}
+
 /// Reason and error, or reason and times, in one sentence.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,6 +140,8 @@ pub struct Letter {
     pub cut_from: Option<u64>,
     /// Its headers.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// What of its record was left out, because it was too large for its sink: `headers`, `key`.
+    pub left_out: Vec<&'static str>,
     /// The stamp that the log gave it.
     pub timestamp: Option<EventTime>,
     /// Why it left.
@@ -150,6 +170,7 @@ impl Letter {
             value: record.value.map(|value| value[..kept].to_vec()),
             cut_from: cut.then_some(full),
             headers: record.headers(),
+            left_out: Vec::new(),
             timestamp: record.timestamp,
             cause,
         }
@@ -163,27 +184,26 @@ impl Letter {
         error: String,
     ) -> Self {
         let kept = CUT_BYTES.min(value.len());
+        // A key that is itself too large would not fit either.
+        let fits = key.is_none_or(|key| key.len() <= CUT_BYTES);
         Self {
             source,
             origin,
             offset: at.offset,
             partition: at.partition,
-            // A key that is itself too large would not fit either.
-            key: key.filter(|key| key.len() <= CUT_BYTES).map(<[u8]>::to_vec),
+            key: key.filter(|_| fits).map(<[u8]>::to_vec),
             value: Some(value[..kept].to_vec()),
             cut_from: Some(value.len() as u64),
             headers: Vec::new(),
+            left_out: if fits { Vec::new() } else { vec!["key"] },
             timestamp: Some(at.time),
-            cause: Cause::Dead {
-                reason: DeadReason::ResultTooLarge,
-                error,
-            },
+            cause: Cause::dead(DeadReason::ResultTooLarge, error),
         }
     }
 
     /// Cuts the value, if the letter takes more than `max` bytes as a record with headers; if that
-    /// is not enough, its own headers are left out, and then a large key. Where it came from is
-    /// told in any case.
+    /// is not enough, its own headers are left out, then a large key, and at last the error is cut
+    /// further. Where it came from is told in any case, and what was left out.
     pub(crate) fn fit(&mut self, max: usize) {
         if self.record_bytes() <= max {
             return;
@@ -192,11 +212,16 @@ impl Letter {
             self.cut_from.get_or_insert(value.len() as u64);
             value.truncate(CUT_BYTES);
         }
-        if self.record_bytes() > max {
+        if self.record_bytes() > max && !self.headers.is_empty() {
             self.headers.clear();
+            self.left_out.push("headers");
         }
-        if self.record_bytes() > max {
-            self.key.take_if(|key| key.len() > CUT_BYTES);
+        if self.record_bytes() > max && self.key.take_if(|key| key.len() > CUT_BYTES).is_some() {
+            self.left_out.push("key");
+        }
+        let over = self.record_bytes().saturating_sub(max);
+        if let (1.., Cause::Dead { error, .. }) = (over, &mut self.cause) {
+            cut(error, error.len().saturating_sub(over));
         }
     }
 
@@ -302,6 +327,9 @@ impl Letter {
         say("offset", self.offset.to_string());
         if let Some(bytes) = self.cut_from {
             say("raw-bytes", bytes.to_string());
+        }
+        if !self.left_out.is_empty() {
+            say("cut", self.left_out.join(", "));
         }
     }
 }
@@ -435,6 +463,59 @@ mod tests {
         assert_eq!(fits(13_000), (Some(CUT_BYTES), 1, true));
         assert_eq!(fits(8_000), (Some(CUT_BYTES), 0, true));
         assert_eq!(fits(4_000), (Some(CUT_BYTES), 0, false));
+    }
+
+    /// What a letter that has to fit into `max` bytes says was left out.
+    fn cut_header(whole: &Letter, max: usize) -> Option<String> {
+        let mut letter = whole.clone();
+        letter.fit(max);
+        let mut headers = Vec::new();
+        letter.write_headers(&mut headers);
+        let cut = headers
+            .into_iter()
+            .find(|(name, _)| name == "anabranch.cut");
+        cut.map(|(_, value)| String::from_utf8(value.unwrap()).unwrap())
+    }
+
+    #[test]
+    fn what_was_left_out_is_told() {
+        let large = || Some(vec![b'x'; 5_000]);
+        let mut whole = letter(b"{", dead(DeadReason::Decode));
+        // One that has been here before.
+        let before = ("anabranch.cut".into(), Some(b"key".to_vec()));
+        (whole.key, whole.headers) = (large(), vec![("h".into(), large()), before]);
+        assert_eq!(cut_header(&whole, 20_000), None);
+        assert_eq!(cut_header(&whole, 8_000).as_deref(), Some("headers"));
+        assert_eq!(cut_header(&whole, 4_000).as_deref(), Some("headers, key"));
+        whole.headers.clear();
+        assert_eq!(cut_header(&whole, 4_000).as_deref(), Some("key"));
+        let place = (Arc::from("results"), Origin::File(Arc::from("results")));
+        let at = Position {
+            time: EventTime::from(5),
+            source: 0,
+            partition: 0,
+            offset: 0,
+            index: 0,
+        };
+        let key = large();
+        let result = Letter::of_result(place, at, (key.as_deref(), b"{}"), "why".to_owned());
+        assert_eq!(cut_header(&result, 20_000).as_deref(), Some("key"));
+    }
+
+    #[test]
+    fn a_long_error_is_cut_between_characters_and_gives_way_at_last() {
+        let long = "é".repeat(350_000);
+        let mut letter = letter(b"{", Cause::dead(DeadReason::Processing, long));
+        let error = |letter: &Letter| match &letter.cause {
+            Cause::Dead { error, .. } => error.clone(),
+            Cause::Late { .. } => String::new(),
+        };
+        assert_eq!(error(&letter), "é".repeat(510) + "…");
+        letter.fit(1_000);
+        assert!(letter.record_bytes() <= 1_000, "{letter:?}");
+        assert!(error(&letter).starts_with("éé") && error(&letter).ends_with("é…"));
+        let short = Cause::dead(DeadReason::Processing, "why".to_owned());
+        assert_eq!(short.to_string(), "processing: why");
     }
 
     #[test]

@@ -35,11 +35,9 @@ pub(super) fn refused<T: Serialize>(
         value: sonic_rs::to_vec(value).ok(),
         cut_from: None,
         headers: Vec::new(),
+        left_out: Vec::new(),
         timestamp: Some(at.time),
-        cause: Cause::Dead {
-            reason: DeadReason::Processing,
-            error: why.to_string(),
-        },
+        cause: Cause::dead(DeadReason::Processing, why.to_string()),
     })
 }
 
