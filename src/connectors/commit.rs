@@ -34,7 +34,7 @@ pub(crate) trait Commit: Send + Sync {
 
     /// Waits until everything that was handed over is written; behind which offsets that ends, of
     /// the partitions that this process has written to.
-    fn written(&self) -> Result<Vec<TopicEnds>>;
+    fn written(&self) -> Result<Vec<PartitionEnd>>;
 
     /// What was written since the last commit becomes visible, and `record` with it. Nothing is
     /// written meanwhile. Returns whether it may have been sent twice: then [`Commit::renew`] has
@@ -70,19 +70,29 @@ pub(crate) struct TopicEnds {
     pub(crate) ends: Vec<Option<i64>>,
 }
 
+/// Behind which offset the results end in a partition that was written to; `None`: nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionEnd {
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    pub(crate) end: Option<i64>,
+}
+
 impl TopicEnds {
-    /// Takes what is new into `all`.
-    pub(crate) fn merge(all: &mut Vec<Self>, new: Vec<Self>) {
+    /// Takes what is new into `all`, also that an end is not known any more.
+    pub(crate) fn merge(all: &mut Vec<Self>, new: Vec<PartitionEnd>) {
         for new in new {
-            let Some(known) = all.iter_mut().find(|known| known.topic == new.topic) else {
-                all.push(new);
-                continue;
-            };
-            let len = known.ends.len().max(new.ends.len());
-            known.ends.resize(len, None);
-            for (known, new) in known.ends.iter_mut().zip(new.ends) {
-                *known = new.or(*known);
-            }
+            let known = all.iter().position(|known| known.topic == new.topic);
+            let known = known.unwrap_or_else(|| {
+                all.push(Self {
+                    topic: new.topic,
+                    ends: Vec::new(),
+                });
+                all.len() - 1
+            });
+            let (ends, nth) = (&mut all[known].ends, new.partition as usize);
+            ends.resize(ends.len().max(nth + 1), None);
+            ends[nth] = new.end;
         }
     }
 }
@@ -174,7 +184,7 @@ impl Commit for Transactions {
         match *self {}
     }
 
-    fn written(&self) -> Result<Vec<TopicEnds>> {
+    fn written(&self) -> Result<Vec<PartitionEnd>> {
         match *self {}
     }
 

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 #[doc(hidden)]
 pub use commit::Outputs;
-pub(crate) use commit::{Commit, Member, TopicEnds, Transactions};
+pub(crate) use commit::{Commit, Member, PartitionEnd, TopicEnds, Transactions};
 pub use commit::{PartitionCut, SourceCut};
 pub use created::Created;
 pub use dead_limit::DeadLimit;

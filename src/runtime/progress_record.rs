@@ -112,6 +112,7 @@ impl ProgressRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::PartitionEnd;
     use crate::state::manifest::{PartitionStand, SourceState};
     use crate::state::outputs::OutputFile;
 
@@ -163,20 +164,34 @@ mod tests {
     }
 
     #[test]
-    fn it_says_where_results_end_and_each_commit_takes_over_what_it_does_not_know() {
-        let ends = |topic: &str, ends: &[Option<i64>]| TopicEnds {
+    fn it_says_where_results_end_as_far_as_that_is_known() {
+        let end = |topic: &str, partition, end| PartitionEnd {
             topic: topic.to_owned(),
-            ends: ends.to_vec(),
+            partition,
+            end,
         };
         let mut all = Vec::new();
-        TopicEnds::merge(&mut all, vec![ends("stats", &[Some(7), None, Some(3)])]);
         TopicEnds::merge(
             &mut all,
-            vec![ends("stats", &[None, Some(2)]), ends("late", &[Some(1)])],
+            vec![
+                end("stats", 0, Some(7)),
+                end("stats", 2, Some(3)),
+                end("stats", 3, Some(5)),
+            ],
+        );
+        TopicEnds::merge(
+            &mut all,
+            vec![
+                end("stats", 1, Some(2)),
+                // What was known is too low now.
+                end("stats", 3, None),
+                end("late", 0, Some(1)),
+            ],
         );
         let mut record = record();
         record.written = all;
-        let told = r#","written":[{"topic":"stats","ends":[7,2,3]},{"topic":"late","ends":[1]}]}"#;
+        let told =
+            r#","written":[{"topic":"stats","ends":[7,2,3,null]},{"topic":"late","ends":[1]}]}"#;
         let bytes = String::from_utf8(record.to_bytes().unwrap()).unwrap();
         let before = FORMAT_1.strip_suffix('}').unwrap();
         assert_eq!(bytes, format!("{before}{told}"));

@@ -13,7 +13,7 @@ use rdkafka::producer::Producer as _;
 
 use super::admin::describe;
 use super::client::{Delivery, Producer};
-use crate::connectors::{TopicEnds, Waker};
+use crate::connectors::{PartitionEnd, Waker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::now;
 
@@ -96,8 +96,8 @@ pub(super) struct Outbox {
     /// Who acknowledges, for messages.
     place: String,
     tallies: RwLock<Vec<Arc<Tally>>>,
-    /// Of each topic the ends of what was written into its partitions.
-    ends: Mutex<BTreeMap<String, Vec<Option<i64>>>>,
+    /// Of each topic the ends of what was written into its partitions; `None`: not known.
+    ends: Mutex<BTreeMap<String, BTreeMap<u32, Option<i64>>>>,
     failure: OnceLock<Failure>,
     stopped: AtomicBool,
 }
@@ -186,27 +186,30 @@ impl Outbox {
     }
 
     /// Behind which offsets what was written ends.
-    pub(super) fn ends(&self) -> Vec<TopicEnds> {
+    pub(super) fn ends(&self) -> Vec<PartitionEnd> {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = ends.iter().map(|(topic, ends)| TopicEnds {
-            topic: topic.clone(),
-            ends: ends.clone(),
-        });
-        each.collect()
+        let of_topic = |(topic, ends): (&String, &BTreeMap<u32, Option<i64>>)| {
+            let one = |(partition, end): (&u32, &Option<i64>)| PartitionEnd {
+                topic: topic.clone(),
+                partition: *partition,
+                end: *end,
+            };
+            ends.iter().map(one).collect::<Vec<_>>()
+        };
+        ends.iter().flat_map(of_topic).collect()
     }
 
-    fn written(&self, topic: &str, partition: i32, end: i64) {
+    /// A batch was written that ends there; `None`: nobody knows where, until the next one is.
+    fn written(&self, topic: &str, partition: i32, end: Option<i64>) {
         let mut all = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.contains_key(topic) {
-            all.insert(topic.to_owned(), Vec::new());
+            all.insert(topic.to_owned(), BTreeMap::new());
         }
-        let (Some(ends), Ok(nth)) = (all.get_mut(topic), usize::try_from(partition)) else {
+        let (Some(ends), Ok(number)) = (all.get_mut(topic), u32::try_from(partition)) else {
             return;
         };
-        if ends.len() <= nth {
-            ends.resize(nth + 1, None);
-        }
-        ends[nth] = ends[nth].max(Some(end));
+        let known = ends.entry(number).or_default();
+        *known = end.and(end.max(*known));
     }
 
     /// Whether every record that was heard of was written.
@@ -306,7 +309,8 @@ impl Outbox {
                 *records += 1;
                 *bytes += Tally::cost(delivery.bytes);
             };
-            let written = |topic: &str, partition, end| self.written(topic, partition, end);
+            let written =
+                |topic: &str, partition, end: Option<i64>| self.written(topic, partition, end);
             self.producer.serve(IDLE, each, written);
             if heard {
                 self.producer.base.client().context().heard();

@@ -27,7 +27,7 @@ use super::membership::{self, Membership};
 use super::options::KafkaOptions;
 use super::outbox::{Outbox, Tally, fenced};
 use super::progress;
-use crate::connectors::{Commit, Member, TopicEnds, Waker};
+use crate::connectors::{Commit, Member, PartitionEnd, Waker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, now};
 
@@ -268,7 +268,7 @@ impl Commit for Transaction {
         Ok(())
     }
 
-    fn written(&self) -> Result<Vec<TopicEnds>> {
+    fn written(&self) -> Result<Vec<PartitionEnd>> {
         let outbox = self.outbox()?;
         let (tag, tally) = outbox.join(Waker::new(|| {}));
         self.drain(&outbox, &tally)?;

@@ -9,7 +9,7 @@ use super::Flaw;
 use super::broker::{Broker, Late, Output, fenced};
 use super::dice::{Dice, guard};
 use super::life::Life;
-use crate::connectors::{Commit, Member, TopicEnds};
+use crate::connectors::{Commit, Member, PartitionEnd};
 use crate::error::{Error, Result};
 use crate::observe::simulated::Clock;
 use crate::runtime::progress_record::ProgressRecord;
@@ -157,7 +157,7 @@ impl Commit for Producer {
         Ok(())
     }
 
-    fn written(&self) -> Result<Vec<TopicEnds>> {
+    fn written(&self) -> Result<Vec<PartitionEnd>> {
         Ok(Vec::new())
     }
 

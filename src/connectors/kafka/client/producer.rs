@@ -124,13 +124,13 @@ impl Producer {
     }
 
     /// Waits up to `wait` for an event and hands each record in it to `each`, and to `written`
-    /// behind which offset of which partition a run of records ends that were written; whether one
-    /// came.
+    /// behind which offset of its partition a batch ends that was written, if that is told; whether
+    /// an event came.
     pub(crate) fn serve(
         &self,
         wait: Duration,
         mut each: impl FnMut(Delivery),
-        mut written: impl FnMut(&str, i32, i64),
+        mut written: impl FnMut(&str, i32, Option<i64>),
     ) -> bool {
         let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: queue and client live as long as `self`. The event is ours until destroyed, and
@@ -142,22 +142,20 @@ impl Producer {
             }
             let kind = sys::rd_kafka_event_type(event);
             if kind == sys::RD_KAFKA_EVENT_DR {
-                let mut last: Option<&sys::rd_kafka_message_t> = None;
+                let (mut first, mut last) = (None, None);
                 while let Some(message) = sys::rd_kafka_event_message_next(event).as_ref() {
                     each(delivery(message));
-                    // A batch that was sent twice may be taken without saying where it is.
-                    let told =
-                        message.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR && message.offset >= 0;
-                    let run = |last: &&sys::rd_kafka_message_t| {
-                        (last.rkt, last.partition) == (message.rkt, message.partition)
-                    };
-                    if let Some(last) = last.filter(|last| !(told && run(last))) {
-                        end_of(last, &mut written);
-                    }
-                    last = told.then_some(message);
+                    first.get_or_insert(message.offset);
+                    last = Some(message);
                 }
-                if let Some(last) = last {
-                    end_of(last, &mut written);
+                if let (Some(first), Some(last)) = (first, last)
+                    && last.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+                {
+                    // A success is of one batch. One that was there already, because it was sent
+                    // twice, is taken without saying where: librdkafka counts on from -1 then.
+                    let topic = text(sys::rd_kafka_topic_name(last.rkt)).unwrap_or_default();
+                    let end = (first >= 0).then_some(last.offset + 1);
+                    written(&topic, last.partition, end);
                 }
             } else {
                 self.listen(kind, event);
@@ -309,20 +307,6 @@ fn delivery(message: &sys::rd_kafka_message_t) -> Delivery {
         bytes: message.len + message.key_len,
         failed,
     }
-}
-
-/// Tells behind which offset a record ends that was written.
-///
-/// # Safety
-/// `message` is valid and its event is not destroyed.
-unsafe fn end_of(message: &sys::rd_kafka_message_t, written: &mut impl FnMut(&str, i32, i64)) {
-    // SAFETY: a report names its topic, whose name lives as long as the report.
-    let topic = unsafe { text(sys::rd_kafka_topic_name(message.rkt)) };
-    written(
-        &topic.unwrap_or_default(),
-        message.partition,
-        message.offset + 1,
-    );
 }
 
 fn level_of(level: i32) -> RDKafkaLogLevel {

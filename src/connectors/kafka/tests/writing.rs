@@ -1,6 +1,12 @@
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
 use super::*;
+use crate::connectors::kafka::client::{Outgoing, Producer, Topic};
+use crate::connectors::kafka::context::Context;
+use crate::connectors::kafka::outbox::Outbox;
 use crate::connectors::kafka::{KafkaSink, TopicLimits, murmur2};
-use crate::connectors::{Batch, Encoded, Sink, Writer, Written};
+use crate::connectors::{Batch, Encoded, PartitionEnd, Sink, Writer, Written};
 
 pub(super) fn add(batch: &mut Batch, item: &Item, partition: u32) {
     let mut put = |into: fn(&mut Batch) -> &mut Vec<u8>, bytes: &Option<Vec<u8>>| {
@@ -231,4 +237,53 @@ fn what_the_broker_refuses_is_said_by_the_next_call() {
         error.contains(&format!("`{late}[0]`")) && error.contains("Invalid timestamp"),
         "{error}"
     );
+}
+
+#[test]
+fn where_a_batch_ends_that_was_there_already_is_not_known_until_the_next_one() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("out", 1, 1).unwrap();
+    let options = KafkaOptions::new(cluster.bootstrap_servers(), "connector-test");
+    let config = options.producer();
+    let base: BaseProducer<Context> = config.create_with_context(Context::default()).unwrap();
+    let outbox = Outbox::start(Producer::new(base), "out".to_owned(), PATIENCE).unwrap();
+    let topic = Topic::new(&outbox.producer, "out").unwrap();
+    let (tag, tally) = outbox.join(Waker::new(|| {}));
+    let mut written = 0;
+    let mut write = |count: u64| {
+        for _ in 0..count {
+            let record = Outgoing {
+                partition: 0,
+                key: None,
+                value: Some(b"x"),
+                timestamp: None,
+                headers: &[],
+                tag,
+            };
+            outbox.producer.produce(&topic, &record).unwrap();
+        }
+        written += count;
+        let start = now();
+        while tally.records() < written {
+            outbox.check().unwrap();
+            assert!(start.elapsed() < PATIENCE, "it is not acknowledged");
+            sleep(5);
+        }
+        outbox.ends()
+    };
+    let ends_at = |end| {
+        let topic = "out".to_owned();
+        vec![PartitionEnd {
+            topic,
+            partition: 0,
+            end,
+        }]
+    };
+    assert_eq!(write(5), ends_at(Some(5)));
+    let there = RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[there]);
+    assert_eq!(write(9), ends_at(None));
+    // The cluster has not kept the nine.
+    assert_eq!(write(2), ends_at(Some(7)));
+    outbox.stop();
 }
