@@ -1,7 +1,7 @@
 //! Looks out for new partitions of a live topic, for where they begin, and for the brokers and the
 //! topic themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -57,7 +57,7 @@ impl Scout {
             .name("kafka-scout".into())
             .spawn(move || {
                 let mut watch = Watch::new(&topic, &probe.options);
-                let mut looked = None;
+                let (mut looked, mut turn) = (None, 0);
                 while !until.load(Ordering::Acquire) {
                     thread::park_timeout(EVERY);
                     let count = probe.look(&topic, PATIENCE.min(watch.timeout));
@@ -72,7 +72,7 @@ impl Scout {
                         looked = Some(now());
                         find_begins(&told, &topic, &probe, count);
                     }
-                    find_stalled(&theirs, &topic, &probe);
+                    find_stalled(&theirs, &topic, &probe, &mut turn);
                 }
             })
             .map_err(|cause| Error::operating("no thread for a Kafka source").because(cause))?;
@@ -173,33 +173,54 @@ fn find_begins(begins: &Mutex<BTreeMap<u32, u64>>, topic: &str, probe: &Probe, c
     }
 }
 
-/// Fails every reader that waits for records which the broker has.
-fn find_stalled(clients: &Mutex<Vec<Client>>, topic: &str, probe: &Probe) {
+/// Fails every reader that waits for records which the broker has. `turn`: the partition that is
+/// asked for first.
+fn find_stalled(clients: &Mutex<Vec<Client>>, topic: &str, probe: &Probe, turn: &mut u32) {
     let lock = || clients.lock().unwrap_or_else(PoisonError::into_inner);
     let assigned = |client: &Client| client.assignment.upgrade();
     let silent = |assignment: Arc<Assignment>| assignment.silent().at(now()).into_keys();
-    let silent: Vec<_> = lock()
+    let silent: BTreeSet<_> = lock()
         .iter()
         .filter_map(assigned)
         .flat_map(silent)
         .collect();
-    // Each may take a while, so nobody is kept from the clients meanwhile; and behind the first
-    // that is not answered none is asked.
-    let end = |partition| Some((partition, probe.end(topic, partition, EVERY)?));
-    let ends: BTreeMap<u32, u64> = silent.into_iter().map_while(end).collect();
+    // Each may take a while, so nobody is kept from the clients meanwhile.
+    let began = now();
+    let goes_on = || began.elapsed() < EVERY;
+    let end = |partition| probe.end(topic, partition, EVERY);
+    let asked = ask(&silent, turn, goes_on, end);
     for client in &mut *lock() {
         let Some(assignment) = client.assignment.upgrade() else {
             continue;
         };
         let silent = assignment.silent().at(now());
-        let end = |partition| ends.get(&partition).copied();
-        if let Some((partition, at, end)) = client.stalled.look(&silent, now(), end) {
+        if let Some((partition, at, end)) = client.stalled.look(&silent, now(), &asked) {
             assignment.fail(&format!(
                 "`{topic}[{partition}]`: the client gives nothing from offset {at} on, though the \
                  log goes on to {end}: a restart reads on"
             ));
         }
     }
+}
+
+/// Asks for the ends of `partitions` as long as it `goes_on`, from `turn` on, which is then behind
+/// the last one: those whose leader is gone must not keep all others from their turn.
+fn ask(
+    partitions: &BTreeSet<u32>,
+    turn: &mut u32,
+    goes_on: impl Fn() -> bool,
+    end: impl Fn(u32) -> Option<u64>,
+) -> BTreeMap<u32, Option<u64>> {
+    let mut asked = BTreeMap::new();
+    let begin = *turn;
+    for partition in partitions.range(begin..).chain(partitions.range(..begin)) {
+        if !goes_on() {
+            break;
+        }
+        asked.insert(*partition, end(*partition));
+        *turn = partition + 1;
+    }
+    asked
 }
 
 /// Tells every reader that has not heard of `count` partitions; those that fail hear it again.
@@ -231,7 +252,27 @@ fn tell(clients: &Mutex<Vec<Client>>, topic: &str, count: u32) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[test]
+    fn every_partition_is_asked_for_in_its_turn_though_some_do_not_answer() {
+        let silent: BTreeSet<u32> = (0..8).collect();
+        let (mut turn, mut answered) = (0, Vec::new());
+        for round in 0..4 {
+            let silences = Cell::new(0);
+            // The leader of the first six is gone.
+            let end = |partition: u32| {
+                silences.set(silences.get() + u32::from(partition < 6));
+                (partition > 5).then_some(9)
+            };
+            let asked = ask(&silent, &mut turn, || silences.get() < 2, end);
+            let known = asked.into_iter().filter(|(_, end)| end.is_some());
+            answered.extend(known.map(|(partition, _)| (round, partition)));
+        }
+        assert_eq!(answered, [(3, 6), (3, 7)]);
+    }
 
     #[test]
     fn silence_counts_from_the_last_answer_and_absence_in_a_row() {

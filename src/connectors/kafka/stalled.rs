@@ -57,19 +57,23 @@ impl Stalled {
         }
     }
 
-    /// Takes what is silent and asks for the ends of their logs (`None`: no answer); says which
-    /// partition is stalled, at which offset, and where its log ends.
+    /// Takes what is silent, and the ends of the logs that were asked for (`None`: no answer); says
+    /// which partition is stalled, at which offset, and where its log ends. Of one that was not
+    /// asked for nothing new is known.
     pub(super) fn look(
         &mut self,
         silent: &BTreeMap<u32, u64>,
         now: Instant,
-        end: impl Fn(u32) -> Option<u64>,
+        asked: &BTreeMap<u32, Option<u64>>,
     ) -> Option<(u32, u64, u64)> {
         let same =
             |partition: &u32, (at, _): &mut (u64, Instant)| silent.get(partition) == Some(at);
         self.since.retain(same);
         for (partition, at) in silent {
-            let Some(end) = end(*partition).filter(|end| end > at) else {
+            let Some(end) = asked.get(partition) else {
+                continue;
+            };
+            let Some(end) = end.filter(|end| end > at) else {
                 self.since.remove(partition);
                 continue;
             };
@@ -92,8 +96,10 @@ mod tests {
         let options = KafkaOptions::new("there:1", "job");
         let (mut stalled, begin) = (Stalled::new(&options), now());
         let silent = |at| BTreeMap::from([(3, at)]);
-        let mut look =
-            |at, seconds, end| stalled.look(&silent(at), begin + AFTER * seconds, |_| end);
+        let mut look = |at, seconds, end| {
+            let asked = BTreeMap::from([(3, end)]);
+            stalled.look(&silent(at), begin + AFTER * seconds, &asked)
+        };
         // At the end, without an answer, or on its way: it is not.
         assert_eq!(look(7, 0, Some(7)), None);
         assert_eq!(look(7, 1, Some(9)), None);
@@ -101,6 +107,17 @@ mod tests {
         assert_eq!(look(7, 3, Some(9)), None);
         assert_eq!(look(8, 4, Some(9)), None);
         assert_eq!(look(8, 5, Some(10)), Some((3, 8, 10)));
+    }
+
+    #[test]
+    fn one_that_is_not_asked_for_meanwhile_is_stalled_all_the_same() {
+        let (mut stalled, begin) = (Stalled::new(&KafkaOptions::new("there:1", "job")), now());
+        let silent = BTreeMap::from([(0, 4), (5, 7)]);
+        let five = BTreeMap::from([(5, Some(9))]);
+        assert_eq!(stalled.look(&silent, begin, &five), None);
+        let zero = BTreeMap::from([(0, None)]);
+        assert_eq!(stalled.look(&silent, begin + AFTER, &zero), None);
+        assert_eq!(stalled.look(&silent, begin + AFTER, &five), Some((5, 7, 9)));
     }
 
     #[test]
