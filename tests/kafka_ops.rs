@@ -11,6 +11,7 @@
 mod program;
 mod topics;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -158,6 +159,43 @@ fn limits_of_result_topics_are_known_before_they_bite() {
     let ended = with(&arguments, &["--bounded"]);
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert!(!ended.said().contains("retention.ms"), "{}", ended.said());
+}
+
+#[test]
+fn a_result_of_a_file_that_is_ahead_of_the_broker_is_refused_with_the_remedy() {
+    let (topics, stats) = (Topics::new(), Topics::fresh("stats"));
+    topics.create_with(&stats, 1, &[("message.timestamp.after.max.ms", "3600000")]);
+    let folder = tempdir().unwrap();
+    // The year 2100: files have no rule about times that are ahead.
+    let lines = bid(1, 2, 4_102_444_800_000) + &bid(1, 2, 4_102_444_830_000);
+    fs::write(folder.path().join("bids.jsonl"), lines).unwrap();
+    let place = format!("stats=kafka:{stats}");
+    let write = format!("{place}?timestamp=write");
+    let job = [
+        "--bootstrap",
+        topics.bootstrap(),
+        "--source",
+        "bids=file:bids.jsonl",
+    ];
+    let bound = [
+        &job[..],
+        &["--sink", "late=null:", "--sink", "dead=null:", "--sink"],
+    ]
+    .concat();
+    let ended = |stats| run("bid_stats", folder.path(), &[&bound[..], &[stats]].concat());
+    let refused = ended(&place);
+    assert_eq!(refused.code, 1, "{}", refused.said());
+    let error = refused.err.last().unwrap();
+    for part in [
+        &*format!("`{stats}[0]`"),
+        "Invalid timestamp",
+        &write["stats=".len()..],
+    ] {
+        assert!(error.contains(part), "`{part}` in: {error}");
+    }
+    let taken = ended(&write);
+    assert_eq!(taken.code, 0, "{}", taken.said());
+    assert_eq!(topics.read(&stats).len(), 2);
 }
 
 #[test]

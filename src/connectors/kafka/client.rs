@@ -32,7 +32,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 pub(super) use self::groups::describe_group;
-pub(super) use self::producer::{Delivery, Outgoing, Producer, Topic};
+pub(super) use self::producer::{Delivery, Outgoing, Producer, Refused, Topic};
 pub(super) use self::rights::{Right, describe_topic};
 use super::aside::Aside;
 use super::context::Context;

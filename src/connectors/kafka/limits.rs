@@ -130,6 +130,16 @@ pub(super) fn check_stamps(topic: &str, limits: TopicLimits, options: &KafkaOpti
     }
 }
 
+/// What to do where `topic` has refused the stamp of a result, which is an event time. It may lie
+/// far ahead, since `--max-ahead` is about records of Kafka, and not of files.
+pub(super) fn stamp_refused(topic: &str) -> String {
+    format!(
+        " (its event time is farther from the broker's clock than the topic's \
+         message.timestamp.after.max.ms or message.timestamp.before.max.ms: raise that, or have \
+         results stamped when they are written: kafka:{topic}?timestamp=write)"
+    )
+}
+
 /// Says once that results are older than what the topic keeps.
 #[derive(Debug)]
 pub(super) struct Retention {

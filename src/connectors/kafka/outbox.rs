@@ -12,7 +12,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
 
 use super::admin::describe;
-use super::client::{Delivery, Producer};
+use super::client::{Delivery, Producer, Refused};
+use super::limits;
 use crate::connectors::{PartitionEnd, Waker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::now;
@@ -298,8 +299,8 @@ impl Outbox {
             let mut heard = false;
             let each = |delivery: Delivery| {
                 heard = true;
-                if let Some((place, reason)) = delivery.failed {
-                    self.not_written(&place, reason);
+                if let Some(refused) = delivery.failed {
+                    self.not_written(&refused);
                     return;
                 }
                 if counts.len() <= delivery.tag {
@@ -335,9 +336,18 @@ impl Outbox {
         }
     }
 
-    fn not_written(&self, place: &str, reason: String) {
+    fn not_written(&self, refused: &Refused) {
+        let Refused {
+            topic,
+            partition,
+            code,
+        } = refused;
+        let mut reason = describe(*code);
+        if *code == RDKafkaErrorCode::InvalidTimestamp {
+            reason += &limits::stamp_refused(topic);
+        }
         let _ = self.failure.set(Failure {
-            sentence: format!("a record was not written to `{place}`"),
+            sentence: format!("a record was not written to `{topic}[{partition}]`"),
             reason: Some(reason),
         });
     }

@@ -14,7 +14,6 @@ use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use rdkafka_sys::rd_kafka_vtype_t as Field;
 
 use super::text;
-use crate::connectors::kafka::admin::describe;
 use crate::connectors::kafka::aside::Aside;
 use crate::connectors::kafka::context::Context;
 
@@ -36,7 +35,14 @@ pub(crate) struct Delivery {
     /// Bytes of key and value.
     pub(crate) bytes: usize,
     /// Where it was not written, and why; if it was not.
-    pub(crate) failed: Option<(String, String)>,
+    pub(crate) failed: Option<Refused>,
+}
+
+/// Why a record was not written, and where.
+pub(crate) struct Refused {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) code: RDKafkaErrorCode,
 }
 
 /// A topic that a producer writes to.
@@ -299,8 +305,11 @@ fn delivery(message: &sys::rd_kafka_message_t) -> Delivery {
         // response before the report is read (librdkafka 2.12).
         // SAFETY: a report names its topic, whose name lives as long as the report.
         let topic = unsafe { text(sys::rd_kafka_topic_name(message.rkt)) };
-        let place = format!("{}[{}]", topic.unwrap_or_default(), message.partition);
-        (place, describe(RDKafkaErrorCode::from(message.err)))
+        Refused {
+            topic: topic.unwrap_or_default(),
+            partition: message.partition,
+            code: message.err.into(),
+        }
     });
     Delivery {
         tag: message._private.addr(),
