@@ -78,8 +78,9 @@ fn missing_topics_are_named_and_created_when_asked_for() {
     let arguments = bound(&topics, &names);
     let refused = with(&arguments, &["--bounded"]);
     assert_eq!(refused.code, 2, "{}", refused.said());
-    let command = format!("--create --topic {} --partitions", names[0]);
-    assert!(refused.said().contains(&command), "{}", refused.said());
+    let command = |name: &str, count| format!("--create --topic {name} --partitions {count}, or");
+    let said = refused.said();
+    assert!(said.contains(&command(&names[0], 1)), "{said}");
     let checked = with(&arguments, &["--check"]);
     assert_eq!(checked.code, 2, "{}", checked.said());
     for name in &names {
@@ -97,6 +98,13 @@ fn missing_topics_are_named_and_created_when_asked_for() {
 
     topics.create(&names[0], 3);
     fill(&topics, &names[0], &[1, 2, 30]);
+    // All of them at once, with as many partitions as the source has.
+    let refused = with(&arguments, &["--bounded"]);
+    assert_eq!(refused.code, 2, "{}", refused.said());
+    for name in &names[1..] {
+        let said = refused.err.last().unwrap();
+        assert!(said.contains(&command(name, 3)), "{said}");
+    }
     let ended = with(&arguments, &["--bounded", "--create-topics"]);
     assert_eq!(ended.code, 0, "{}", ended.said());
     for name in &names[1..] {

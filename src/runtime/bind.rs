@@ -5,6 +5,7 @@ mod kafka;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 pub(super) use self::kafka::transaction;
 use self::kafka::{kafka_sink, kafka_source};
@@ -14,6 +15,16 @@ use crate::connectors::{FileSink, FileSource, NullSink, Sink, Source, Transactio
 use crate::connectors::{StderrSink, StdinSource, StdoutSink};
 use crate::error::{Error, Result};
 use crate::stream::{Description, Port, PortKind, short_name};
+
+/// What every port is bound with.
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "for topics"))]
+struct Binding<'a> {
+    job: &'a str,
+    settings: &'a Settings,
+    commit: Option<&'a Arc<Transactions>>,
+    /// The partitions of the source with the most, as far as they are known.
+    most: Arc<AtomicU32>,
+}
 
 type Bindings = (Vec<Arc<dyn Source>>, Vec<Arc<dyn Sink>>);
 
@@ -56,11 +67,17 @@ pub(crate) fn bind(
         }
     }
     check_properties(description, settings)?;
+    let all = Binding {
+        job,
+        settings,
+        commit,
+        most: Arc::default(),
+    };
     let (mut sources, mut sinks, mut unbound) = (Vec::new(), Vec::new(), Vec::new());
     for port in &description.ports {
         let bound = match port.kind {
-            PortKind::Source => source(job, port, settings)?.map(|source| sources.push(source)),
-            PortKind::Sink => sink(job, port, settings, commit)?.map(|sink| sinks.push(sink)),
+            PortKind::Source => source(&all, port)?.map(|source| sources.push(source)),
+            PortKind::Sink => sink(&all, port)?.map(|sink| sinks.push(sink)),
         };
         if bound.is_none() {
             unbound.push(match port.kind {
@@ -157,35 +174,30 @@ fn is_among(written: &str, read: &str) -> bool {
     (written.parent() == Some(read) && named(written)) || read.parent() == Some(written)
 }
 
-fn source(job: &str, port: &Port, settings: &Settings) -> Result<Option<Arc<dyn Source>>> {
+fn source(all: &Binding<'_>, port: &Port) -> Result<Option<Arc<dyn Source>>> {
+    let settings = all.settings;
     match settings.sources.get(&port.name) {
         Some(Bound::To(source)) => {
             fits(port, "gives", source.typed())?;
             return Ok(Some(Arc::clone(source)));
         }
-        Some(Bound::Uri(uri)) => return source_of(job, port, uri, settings).map(Some),
+        Some(Bound::Uri(uri)) => return source_of(all, port, uri).map(Some),
         None => {}
     }
     match (&settings.bootstrap, &port.topic) {
-        (Some(_), Some(topic)) => {
-            source_of(job, port, &format!("kafka:{topic}"), settings).map(Some)
-        }
+        (Some(_), Some(topic)) => source_of(all, port, &format!("kafka:{topic}")).map(Some),
         _ => Ok(None),
     }
 }
 
-fn sink(
-    job: &str,
-    port: &Port,
-    settings: &Settings,
-    commit: Option<&Arc<Transactions>>,
-) -> Result<Option<Arc<dyn Sink>>> {
+fn sink(all: &Binding<'_>, port: &Port) -> Result<Option<Arc<dyn Sink>>> {
+    let settings = all.settings;
     match settings.sinks.get(&port.name) {
         Some(Bound::To(sink)) => {
             fits(port, "takes", sink.typed())?;
             return Ok(Some(Arc::clone(sink)));
         }
-        Some(Bound::Uri(uri)) => return sink_of(job, port, uri, settings, commit).map(Some),
+        Some(Bound::Uri(uri)) => return sink_of(all, port, uri).map(Some),
         None => {}
     }
     if let Some(dir) = &settings.output_dir {
@@ -196,8 +208,8 @@ fn sink(
     match (&settings.bootstrap, &port.topic) {
         (Some(_), Some(topic)) => {
             // The topics of letters belong to the job.
-            let topic = topic.replace('*', job);
-            sink_of(job, port, &format!("kafka:{topic}"), settings, commit).map(Some)
+            let topic = topic.replace('*', all.job);
+            sink_of(all, port, &format!("kafka:{topic}")).map(Some)
         }
         _ => Ok(None),
     }
@@ -247,12 +259,12 @@ fn parse<'a>(port: &Port, uri: &'a str) -> Result<Uri<'a>> {
     })
 }
 
-fn source_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<Arc<dyn Source>> {
+fn source_of(all: &Binding<'_>, port: &Port, text: &str) -> Result<Arc<dyn Source>> {
     let uri = parse(port, text)?;
     match uri.scheme {
         "file" if !uri.path.is_empty() => Ok(Arc::new(FileSource::new(uri.path))),
         "-" => Ok(Arc::new(StdinSource::new())),
-        "kafka" => kafka_source(job, port, &uri, settings),
+        "kafka" => kafka_source(all, port, &uri),
         _ => Err(unknown(
             port,
             text,
@@ -262,20 +274,16 @@ fn source_of(job: &str, port: &Port, text: &str, settings: &Settings) -> Result<
     }
 }
 
-fn sink_of(
-    job: &str,
-    port: &Port,
-    text: &str,
-    settings: &Settings,
-    commit: Option<&Arc<Transactions>>,
-) -> Result<Arc<dyn Sink>> {
+fn sink_of(all: &Binding<'_>, port: &Port, text: &str) -> Result<Arc<dyn Sink>> {
     let uri = parse(port, text)?;
     match uri.scheme {
-        "file" if !uri.path.is_empty() => Ok(Arc::new(file_sink(Path::new(uri.path), settings))),
+        "file" if !uri.path.is_empty() => {
+            Ok(Arc::new(file_sink(Path::new(uri.path), all.settings)))
+        }
         "-" => Ok(Arc::new(StdoutSink::new())),
         "stderr" => Ok(Arc::new(StderrSink::new())),
         "null" => Ok(Arc::new(NullSink::new())),
-        "kafka" => kafka_sink(job, port, &uri, settings, commit),
+        "kafka" => kafka_sink(all, port, &uri),
         _ => {
             let schemes = "file:PATH, kafka:TOPIC, - (standard output), stderr: or null:";
             let names = ["file", "kafka", "stderr", "null"];

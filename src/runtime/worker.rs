@@ -174,7 +174,7 @@ fn tell_sinks_of_stop(plan: &Plan, run: &Run) {
 /// Does `work` for all of `these` at the same time: most of it is waiting for brokers.
 ///
 /// # Errors
-/// The first of `these` that fails, in their order.
+/// The first of `these` that fails, in their order; of usage errors all.
 pub(super) fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) -> Result {
     let [first, rest @ ..] = these else {
         return Ok(());
@@ -184,10 +184,23 @@ pub(super) fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) 
         let first = work(first);
         let rest: Vec<_> = rest.into_iter().map(ScopedJoinHandle::join).collect();
         rest.into_iter().fold(first, |before, result| {
-            before
-                .and_then(|()| result.unwrap_or_else(|panic| Err(panicked("connecting", &*panic))))
+            let result = result.unwrap_or_else(|panic| Err(panicked("connecting", &*panic)));
+            match (before, result) {
+                (Err(before), Err(next)) => Err(both(before, &next)),
+                (before, result) => before.and(result),
+            }
         })
     })
+}
+
+/// Whoever has to change a call, or to create topics, is told of all that is amiss.
+fn both(first: Error, second: &Error) -> Error {
+    let usage = [&first, second].map(Error::kind) == [ErrorKind::Usage; 2];
+    let (one, other) = (first.to_string(), second.to_string());
+    if usage && !one.contains(&other) {
+        return Error::usage(format!("{one}; {other}"));
+    }
+    first
 }
 
 pub(super) fn execute(plan: Plan, run: &Run, checkpoints: Option<Arc<Checkpoints>>) -> Result {

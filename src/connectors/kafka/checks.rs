@@ -35,6 +35,9 @@ pub(super) fn check(
             Err(options.absent(topic))
         };
     };
+    if right == Right::Read {
+        options.saw(count);
+    }
     let name = CString::new(topic).map_err(|_| options.absent(topic))?;
     let found = describe_topic(probe.client(), &name, options.patience());
     match found.map(|facts| facts.has(right)) {

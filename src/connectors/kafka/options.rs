@@ -1,6 +1,8 @@
 //! What a user may say about a Kafka client, and what the engine keeps for itself.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -40,6 +42,9 @@ pub struct KafkaOptions {
     /// How far event times may lie past the stamps of their records: a topic for results must take
     /// stamps that lie so far ahead. `None`: any. Default: 10 minutes.
     pub max_ahead: Option<Duration>,
+    /// The partitions of the source with the most, as far as they are known: shared by all ports of
+    /// a job.
+    pub(crate) most: Arc<AtomicU32>,
 }
 
 impl KafkaOptions {
@@ -54,6 +59,7 @@ impl KafkaOptions {
             start: Start::Earliest,
             broker_timeout: BROKER_TIMEOUT,
             max_ahead: Some(Duration::from_mins(10)),
+            most: Arc::default(),
         }
     }
 
@@ -99,11 +105,23 @@ impl KafkaOptions {
         Error::operating(format!("{what}: right {right:?} is missing for {who}"))
     }
 
+    /// A source of the job has so many partitions.
+    pub(super) fn saw(&self, partitions: u32) {
+        self.most.fetch_max(partitions, Relaxed);
+    }
+
     /// That `topic` is not there, and how to make it.
     pub(super) fn absent(&self, topic: &str) -> Error {
+        let partitions = self.most.load(Relaxed).max(1);
+        let config = if self.security() == "PLAINTEXT" {
+            ""
+        } else {
+            " --command-config client.properties"
+        };
         Error::usage(format!(
-            "topic `{topic}` does not exist; create it: kafka-topics.sh --bootstrap-server {} \
-             --create --topic {topic} --partitions N, or run the job with --create-topics",
+            "topic `{topic}` does not exist; create it: kafka-topics.sh --bootstrap-server {}\
+             {config} --create --topic {topic} --partitions {partitions}, or run the job with \
+             --create-topics",
             self.bootstrap
         ))
     }
@@ -275,6 +293,26 @@ impl fmt::Debug for KafkaOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_for_a_missing_topic_can_be_run() {
+        let mut options = KafkaOptions::new("there:1", "job");
+        let command = |options: &KafkaOptions| {
+            let said = options.absent("out").to_string();
+            let (_, command) = said.split_once("create it: ").unwrap();
+            command.split_once(", or run").unwrap().0.to_owned()
+        };
+        let plain = "kafka-topics.sh --bootstrap-server there:1 --create --topic out --partitions";
+        assert_eq!(command(&options), format!("{plain} 1"));
+        // What one port has seen all know.
+        options.clone().saw(3);
+        options.clone().saw(2);
+        assert_eq!(command(&options), format!("{plain} 3"));
+        let secure = ("security.protocol".to_owned(), "sasl_ssl".to_owned());
+        options.properties.push(secure);
+        let with = plain.replace(" --create", " --command-config client.properties --create");
+        assert_eq!(command(&options), format!("{with} 3"));
+    }
 
     #[test]
     fn neither_errors_nor_debug_show_a_secret() {

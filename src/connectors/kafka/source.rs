@@ -127,6 +127,7 @@ impl Source for KafkaSource {
     fn prepare(&self) -> Result {
         let probe = Probe::new(&self.options)?;
         let count = probe.partitions(&self.topic)?;
+        self.options.saw(count);
         let identity = probe.topic_id(&self.topic);
         let spans = match self.resumed.get() {
             Some(cut) => resumed::spans(&self.topic, &probe, (count, &identity), cut)?,

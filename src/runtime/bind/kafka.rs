@@ -2,19 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Uri;
+use super::{Binding, Uri};
 use crate::connectors::{Sink, Source, Transactions};
 use crate::error::{Error, Result};
 use crate::runtime::settings::{Bound, Settings};
 use crate::stream::{Description, Port, PortKind};
 
 #[cfg(not(feature = "kafka"))]
-pub(super) fn kafka_source(
-    _: &str,
-    port: &Port,
-    _: &Uri<'_>,
-    _: &Settings,
-) -> Result<Arc<dyn Source>> {
+pub(super) fn kafka_source(_: &Binding<'_>, port: &Port, _: &Uri<'_>) -> Result<Arc<dyn Source>> {
     Err(Error::usage(format!(
         "port `{}`: this program was built without Kafka",
         port.name
@@ -22,13 +17,7 @@ pub(super) fn kafka_source(
 }
 
 #[cfg(not(feature = "kafka"))]
-pub(super) fn kafka_sink(
-    _: &str,
-    port: &Port,
-    _: &Uri<'_>,
-    _: &Settings,
-    _: Option<&Arc<Transactions>>,
-) -> Result<Arc<dyn Sink>> {
+pub(super) fn kafka_sink(_: &Binding<'_>, port: &Port, _: &Uri<'_>) -> Result<Arc<dyn Sink>> {
     Err(Error::usage(format!(
         "port `{}`: this program was built without Kafka",
         port.name
@@ -42,10 +31,9 @@ use crate::runtime::settings::Property;
 
 #[cfg(feature = "kafka")]
 pub(super) fn kafka_source(
-    job: &str,
+    all: &Binding<'_>,
     port: &Port,
     uri: &Uri<'_>,
-    settings: &Settings,
 ) -> Result<Arc<dyn Source>> {
     if let Some((key, _)) = uri.options.first() {
         return Err(Error::usage(format!(
@@ -53,18 +41,13 @@ pub(super) fn kafka_source(
             port.name
         )));
     }
-    let options = kafka_options(job, port, settings)?;
+    let mut options = kafka_options(all.job, port, all.settings)?;
+    options.most = Arc::clone(&all.most);
     Ok(Arc::new(KafkaSource::new(uri.path, options)))
 }
 
 #[cfg(feature = "kafka")]
-pub(super) fn kafka_sink(
-    job: &str,
-    port: &Port,
-    uri: &Uri<'_>,
-    settings: &Settings,
-    commit: Option<&Arc<Transactions>>,
-) -> Result<Arc<dyn Sink>> {
+pub(super) fn kafka_sink(all: &Binding<'_>, port: &Port, uri: &Uri<'_>) -> Result<Arc<dyn Sink>> {
     let mut stamp_at_write = false;
     for (key, value) in &uri.options {
         if let ("timestamp", "write") = (*key, *value) {
@@ -74,9 +57,10 @@ pub(super) fn kafka_sink(
             return Err(Error::usage(format!("{why}; expected timestamp=write")));
         }
     }
-    let options = kafka_options(job, port, settings)?;
+    let mut options = kafka_options(all.job, port, all.settings)?;
+    options.most = Arc::clone(&all.most);
     let sink = KafkaSink::new(uri.path, options, stamp_at_write);
-    Ok(Arc::new(sink.within(commit.cloned())))
+    Ok(Arc::new(sink.within(all.commit.cloned())))
 }
 
 /// The transactions in which all Kafka sinks of a job write; `None`: there are none, or they need

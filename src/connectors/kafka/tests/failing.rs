@@ -82,7 +82,7 @@ fn a_missing_topic_comes_with_the_command_that_makes_it() {
         assert_eq!(error.kind(), ErrorKind::Usage);
         let command = format!(
             "topic `no-such-topic` does not exist; create it: kafka-topics.sh --bootstrap-server \
-             {} --create --topic no-such-topic --partitions N, or run the job with --create-topics",
+             {} --create --topic no-such-topic --partitions 1, or run the job with --create-topics",
             bootstrap()
         );
         assert_eq!(error.to_string(), command);
