@@ -18,7 +18,8 @@ use crate::connectors::Start;
 use crate::error::{Error, Result};
 use crate::observe::{now, since};
 
-/// How often it looks; a new partition is to be seen within two seconds.
+/// How often it looks. A reader that had no client needs one first, so a new partition is promised
+/// to be seen within two seconds.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long an answer may take. Nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 /// because their transactions are open. Records of aborted transactions are never seen.
 ///
 /// # Growth
-/// A live source looks for new partitions each second and reads them from offset 0.
+/// A live source looks for new partitions each second, and reads them from offset 0: within two
+/// seconds after the cluster shows them.
 ///
 /// # Errors
 /// A record that retention deletes before it was read is an error of kind
