@@ -6,31 +6,9 @@
 mod oracle;
 
 use oracle::hostile::{self, Plan};
-use oracle::malformed::{Edit, Members, apply, odd, plain, wrong};
+use oracle::malformed::{Edit, apply, members, odd, plain, wrong};
 use oracle::text::Rng;
 use oracle::{At, Counts, FilePart, Input, Job, Letter, Params, bids, compare, json, run};
-
-fn members(job: Job) -> Members {
-    let pairs = match job {
-        Job::BidStats => [
-            ("auction", "1"),
-            ("bidder", "2"),
-            ("price", "3"),
-            ("channel", "\"c\""),
-            ("date_time", "4"),
-        ],
-        Job::UserActivity => [
-            ("eventId", "\"e\""),
-            ("eventType", "\"t\""),
-            ("userId", "\"u\""),
-            ("timestamp", "4"),
-            ("data", "{\"k\":1}"),
-        ],
-    };
-    pairs
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
-}
 
 #[test]
 fn every_wrong_record_is_dead_and_every_odd_one_is_used() {

@@ -9,6 +9,7 @@
 use super::hostile::Plan;
 use super::malformed::{Edit, Members, apply, odd, plain, wrong};
 use super::text::{self, Rng};
+use super::time::Unit;
 use super::{Job, Params, time};
 
 /// A record before it is put into a file or a topic.
@@ -25,10 +26,16 @@ pub const DAY: i64 = 86_400_000;
 
 /// The records of a plan, by partition.
 pub fn items(plan: &Plan, params: &Params) -> Vec<Vec<Item>> {
+    let mut wrong = wrong(params.job);
+    if params.unit == Unit::Nanoseconds {
+        // These are times then, behind which all else is late.
+        let ends: [&[u8]; 2] = [b"9223372036854775807", b"-9223372036854775808"];
+        wrong.retain(|edit| !matches!(edit, Edit::Value(_, value) if ends.contains(value)));
+    }
     let mut maker = Maker {
         rng: Rng(plan.seed),
         params,
-        wrong: wrong(params.job),
+        wrong,
         odd: odd(params.job),
         newest: BASE,
         times: Vec::new(),

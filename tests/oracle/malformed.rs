@@ -122,6 +122,29 @@ fn shapes(job: Job) -> (&'static [usize], &'static [usize], usize) {
     }
 }
 
+/// The members of a good record.
+pub fn members(job: Job) -> Members {
+    let pairs = match job {
+        Job::BidStats => [
+            ("auction", "1"),
+            ("bidder", "2"),
+            ("price", "3"),
+            ("channel", "\"c\""),
+            ("date_time", "4"),
+        ],
+        Job::UserActivity => [
+            ("eventId", "\"e\""),
+            ("eventType", "\"t\""),
+            ("userId", "\"u\""),
+            ("timestamp", "4"),
+            ("data", "{\"k\":1}"),
+        ],
+    };
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+}
+
 /// Edits after which a good record is a dead letter, whatever its values were.
 pub fn wrong(job: Job) -> Vec<Edit> {
     let (integers, strings, members) = shapes(job);
