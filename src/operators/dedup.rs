@@ -125,7 +125,7 @@ impl<T: State> EventStream<'_, T> {
         retention: Duration,
     ) -> Self {
         self.cx.step(format!(
-            "dedup_eager within {}",
+            "dedup_eager within {}, exact if the copies of an id share a partition",
             humantime::format_duration(retention)
         ));
         self.close_at(Closing::Next);
