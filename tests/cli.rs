@@ -296,6 +296,24 @@ fn stdout_carries_data_alone_and_stderr_says_what_became_of_each_record() {
 }
 
 #[test]
+fn the_summary_says_how_late_events_came() {
+    let folder = folder();
+    // In order; a second behind the newest, which the lag allows; and too late.
+    let times = (0..200)
+        .map(|n| n * 200)
+        .chain([38_800; 10])
+        .chain([19_800]);
+    let lines: String = times.map(|time| bid(1, 1, time)).collect();
+    fs::write(folder.path().join("bids.jsonl"), lines).unwrap();
+    let ended = run("bid_stats", folder.path(), &to_stdout(&[]));
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let summary = "read 211 = used 210 + duplicates 0 + late 1 + dead 0 · results 4 · \
+                   lateness p99 1s, max 20s";
+    let last = ended.err.last().map(String::as_str);
+    assert_eq!(last, Some(summary), "{}", ended.said());
+}
+
+#[test]
 fn too_many_dead_letters_end_with_5_and_quote_the_first() {
     let folder = folder();
     let path = folder.path().join("bids.jsonl");
@@ -337,46 +355,6 @@ fn a_good_record_behind_the_first_thousand_dead_ones_changes_nothing() {
         "at its end a short run counts whole: {}",
         ended.said()
     );
-}
-
-#[test]
-fn describe_tells_people_and_programs_the_same() {
-    let folder = tempdir().unwrap();
-    for (name, ports, default) in [
-        ("bid_stats", ["bids", "stats", "late", "dead"], "10s"),
-        (
-            "user_activity",
-            ["events", "activity", "late", "dead"],
-            "1m",
-        ),
-    ] {
-        let said = run(name, folder.path(), &["describe"]);
-        assert_eq!((said.code, said.err.len()), (0, 0), "{}", said.said());
-        let json = run(name, folder.path(), &["describe", "-o", "json"]);
-        let told: serde_json::Value = serde_json::from_str(&json.out.join("\n")).unwrap();
-        let text = said.out.join("\n");
-        let of = |list: &str, field: &str| -> Vec<String> {
-            let all = told[list].as_array().unwrap().iter();
-            all.map(|one| one[field].as_str().unwrap().to_owned())
-                .collect()
-        };
-        assert_eq!(told["job"], name);
-        assert_eq!([of("sources", "name"), of("sinks", "name")].concat(), ports);
-        let parameters = of("parameters", "name");
-        for known in ["size", "lag", "allowed-lateness", "timestamp-unit"] {
-            assert!(parameters.iter().any(|name| name == known), "{known}");
-        }
-        assert_eq!(of("parameters", "default")[0], default);
-        let shown = [
-            of("parameters", "help"),
-            of("parameters", "expects"),
-            of("lateness", "late_when"),
-        ];
-        assert_eq!(shown[2].len(), 1, "one rule for one source");
-        for part in shown.concat().iter().chain(&parameters) {
-            assert!(text.contains(part), "`{part}` in: {text}");
-        }
-    }
 }
 
 #[test]
