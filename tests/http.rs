@@ -3,7 +3,7 @@
 //! Caught here: a text that a scraper refuses (checked by a reader of the form that shares no code
 //! with the writer); a number that does not fit what was read; a job that says it is ready or alive
 //! when it is not; an address that nobody can have and an error that does not name it; a partition
-//! of a topic whose lag is not told, and a secret that is.
+//! of a topic whose lag is not told, or is 0 where it is not; and a secret that is told.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
@@ -141,35 +141,27 @@ fn the_reader_refuses_what_a_scraper_would() {
     }
 }
 
-/// A job on standard input that answers over HTTP, and where.
-fn listening(folder: &Path, more: &[&str]) -> (Running, String) {
-    let arguments = [
-        &[
-            "--source",
-            "bids=-",
-            "--http",
-            "127.0.0.1:0",
-            "--workers",
-            "2",
-        ][..],
-        &[
-            "--sink",
-            "stats=-",
-            "--sink",
-            "late=null:",
-            "--sink",
-            "dead=null:",
-        ],
-        more,
-    ];
-    let mut running = Running::start(&mut program("bid_stats", folder, &arguments.concat()));
+/// A job that answers over HTTP, and where.
+fn answering(mut running: Running) -> (Running, String) {
     let line = running.wait_err("http://");
     let (_, address) = line.split_once("http://").unwrap();
     (running, address.trim().to_owned())
 }
 
+/// `bid_stats` on standard input.
+fn listening(folder: &Path, more: &[&str]) -> (Running, String) {
+    let bound = "--source bids=- --sink stats=- --sink late=null: --sink dead=null: --workers 2";
+    let bound = bound.split(' ').chain(["--http", "127.0.0.1:0"]);
+    let arguments: Vec<_> = bound.chain(more.iter().copied()).collect();
+    answering(Running::start(&mut program(
+        "bid_stats",
+        folder,
+        &arguments,
+    )))
+}
+
 /// Scrapes until `done`.
-fn scrape_until(address: &str, done: impl Fn(&Samples) -> bool) -> Samples {
+fn scrape_until(address: &str, mut done: impl FnMut(&Samples) -> bool) -> Samples {
     for _ in 0..600 {
         let (status, text) = get(address, "/metrics");
         assert_eq!(status, 200);
@@ -282,9 +274,9 @@ fn a_scrape_tells_the_lag_of_each_partition_and_no_secret() {
     for sink in ["stats=null:", "late=null:", "dead=null:"] {
         arguments.extend(["--sink", sink]);
     }
-    let mut running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
-    let line = running.wait_err("http://");
-    let address = line.split_once("http://").unwrap().1.trim();
+    let running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
+    let (running, address) = answering(running);
+    let address = &*address;
     let read = "anabranch_source_records_total{source=\"bids\"}";
     let lag = |now: &Samples| -> Vec<Option<f64>> {
         let of = |partition| {
@@ -308,6 +300,81 @@ fn a_scrape_tells_the_lag_of_each_partition_and_no_secret() {
     }
     running.signal("TERM");
     assert_eq!(running.ended_with_open_input().code, 0);
+}
+
+/// A result for each bid, far more of them than pipes, buffers and epochs in flight hold.
+#[test]
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+fn a_job_whose_results_nobody_takes_lags_behind() {
+    const COUNT: i32 = 100_000;
+    let topics = topics::Topics::new();
+    let bids = topics::Topics::fresh("bids");
+    topics.create(&bids, 1);
+    let lines: Vec<_> = (0..COUNT.into()).map(|n| bid(1, n, n * 10_000)).collect();
+    let records = lines.iter().map(|line| (None, None, Some(line.as_bytes())));
+    topics.fill(&bids, 0, records);
+    let folder = tempdir().unwrap();
+    let (bootstrap, source) = (topics.bootstrap(), format!("bids=kafka:{bids}"));
+    let more = "--sink stats=- --sink late=null: --sink dead=null: --memory 8MiB --workers 1 \
+                --http 127.0.0.1:0";
+    let mut arguments: Vec<_> = more.split_whitespace().collect();
+    arguments.extend(["--bootstrap", bootstrap, "--source", &source]);
+    let mut command = program("bid_stats", folder.path(), &arguments);
+    let (mut running, address) = answering(Running::start_unread(&mut command));
+    let read = |now: &Samples| {
+        now.get("anabranch_source_records_total{source=\"bids\"}")
+            .copied()
+    };
+    let lag = |now: &Samples| {
+        let series = "anabranch_source_lag_records{source=\"bids\",partition=\"0\"}";
+        now.get(series).copied().unwrap_or(0.0)
+    };
+    let mut before = None;
+    let stuck = scrape_until(&address, |now| {
+        let stands = before == read(now);
+        before = read(now);
+        stands && lag(now) > 0.0
+    });
+    let (left, lag_now) = (f64::from(COUNT) - read(&stuck).unwrap(), lag(&stuck));
+    assert!(left > 0.0 && lag_now >= left, "{lag_now} of {left} records");
+    let mut out = running.take_out();
+    let taken = thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+    scrape_until(&address, |now| {
+        read(now) == Some(f64::from(COUNT)) && lag(now) == 0.0
+    });
+    running.signal("TERM");
+    assert_eq!(running.ended_with_open_input().code, 0);
+    assert!(taken.join().unwrap().unwrap() > 64 << 10);
+}
+
+#[test]
+fn a_scrape_tells_repeats_and_what_waits_for_a_verdict() {
+    let folder = tempdir().unwrap();
+    let bound = "--source events=- --sink activity=- --sink late=null: --sink dead=null: \
+                 --http 127.0.0.1:0";
+    let arguments: Vec<_> = bound.split_whitespace().collect();
+    let mut command = program("user_activity", folder.path(), &arguments);
+    let (mut running, address) = answering(Running::start(&mut command));
+    // The last one is far enough ahead that the others are decided, and waits itself.
+    for (id, second) in [("a", 1), ("a", 2), ("b", 3), ("a", 4), ("c", 50)] {
+        running.write(&format!(
+            "{{\"eventId\":\"{id}\",\"eventType\":\"t\",\"userId\":\"u\",\
+             \"timestamp\":{second},\"data\":{{}}}}\n"
+        ));
+    }
+    scrape_until(&address, |now| {
+        let told = |name: &str| now.get(&format!("anabranch_{name}")).copied();
+        let counts = [
+            "records_entered_total",
+            "records_duplicate_total",
+            "events_held",
+        ];
+        // An event, and two ids.
+        counts.map(told) == [Some(5.0), Some(2.0), Some(1.0)]
+            && told("state_entries{operator=\"dedup\"}") == Some(3.0)
+    });
+    let ended = running.ended();
+    assert_eq!(ended.balance(), [5, 3, 2, 0, 0, 1], "{}", ended.said());
 }
 
 #[test]

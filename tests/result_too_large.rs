@@ -73,6 +73,8 @@ fn a_result_that_is_too_large_is_a_letter_and_the_others_are_written() {
             "{}",
             ended.said()
         );
+        let after = "· results 1 · dead after entry 1 · lateness";
+        assert!(ended.said().contains(after), "{}", ended.said());
         let results = topics.read(&activity);
         assert_eq!(results.len(), 1);
         assert!(results[0].text().contains("\"userId\":\"small\""));
