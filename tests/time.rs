@@ -31,6 +31,11 @@ const DAY: i64 = 86_400 * SECOND;
 /// How far a partition may be read ahead of the slowest, and how many records come at a time.
 const DRIFT: i64 = 10 * SECOND;
 const BATCH: usize = 4_096;
+/// Records of a partition that is a day ahead; and the bytes that state may take, far less than the
+/// windows of two such partitions do, and those of buffers.
+const AHEAD: i64 = 80_000;
+const STATE_MAX: u64 = 4 << 20;
+const BUFFERS: usize = 12 << 20;
 
 fn soon() -> Settings {
     Settings::new().idle_timeout(Some(Duration::from_millis(60)))
@@ -72,13 +77,19 @@ fn settle(
 
 #[test]
 fn a_backlog_of_which_one_partition_lies_a_day_behind_is_read_in_step() {
+    // A window for each record: read out of step, those of a day later would all be open at once.
+    let own = |mut entries: Vec<Entry>| {
+        let keys = entries.iter_mut().zip(0..);
+        keys.for_each(|(entry, nth)| entry.1 = nth);
+        entries
+    };
     for workers in 1..=3 {
         let log = Log::bounded(
             "a",
             [
                 every(10 * SECOND, 0, 2 * 8_640),
-                every(100, DAY, 18_000),
-                every(100, DAY + 7, 18_000),
+                own(every(100, DAY, AHEAD)),
+                own(every(100, DAY + 7, AHEAD)),
             ],
         );
         let rules = Rules {
@@ -86,7 +97,11 @@ fn a_backlog_of_which_one_partition_lies_a_day_behind_is_read_in_step() {
             lag: SECOND,
             allowed: 0,
         };
-        let settings = Settings::new().workers(workers);
+        // What state takes beyond this ends the run with an error.
+        let settings = Settings::new()
+            .workers(workers)
+            .memory(STATE_MAX + BUFFERS as u64)
+            .buffer_bytes(BUFFERS);
         let (out, summary) = start(&counts(&["a"], rules), &[&log], settings).finish();
         assert_eq!(summary.late, 0, "{summary}");
         assert_eq!(out.counts(), recount(&[&log], rules, &BTreeSet::new()));
@@ -106,7 +121,8 @@ fn a_backlog_of_which_one_partition_lies_a_day_behind_is_read_in_step() {
         }
         // While the first partition was a day behind, the others gave one batch each.
         assert!(ahead[0] > 1 && ahead[1] <= 1 && ahead[2] <= 1, "{ahead:?}");
-        assert!(18_000 / from[1] <= BATCH && from[1] > 1, "{from:?}");
+        let ahead = usize::try_from(AHEAD).unwrap();
+        assert!(ahead / from[1] <= BATCH && from[1] > 1, "{from:?}");
     }
 }
 
