@@ -147,11 +147,15 @@ fn starts_at_once_and_ends_with_all_its_threads() {
             .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
         names.filter(|name| name.starts_with("broker-")).count()
     };
-    let start = now();
-    let broker = DevBroker::builder().topic("t", 4).start().unwrap();
-    let took = start.elapsed();
+    // The best of some, for what else runs here has nothing to do with it.
+    let starts = (0..5).map(|_| {
+        let start = now();
+        let broker = DevBroker::builder().topic("t", 4).start().unwrap();
+        (start.elapsed(), broker)
+    });
+    let (took, broker) = starts.min_by_key(|(took, _)| *took).unwrap();
     eprintln!("started within {took:?}, {} threads in all", threads());
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_millis(20), "{took:?}");
     let kafka = Kafka::at(broker.bootstrap());
     write(&kafka, "t", &["x"]);
     assert!(own() >= 3);
