@@ -5,44 +5,49 @@
     reason = "a description returns a result: this one has no parameter that could be wrong"
 )]
 
-use anabranch::{embedded, prelude::*};
+use anabranch::connectors::{MemorySink, MemorySource, Style};
+use anabranch::prelude::*;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Heard {
+    word: String,
+    at: i64,
+}
 
 fn words(flow: &Flow<'_>) -> Result {
-    flow.source::<(String, i64)>("words")
-        .json() // not asked: the values come as they are
-        .event_time(|word| word.1, Watermarks::lag(Duration::from_secs(5)))
-        .key_by(|word| word.0.clone())
+    flow.source::<Heard>("words")
+        .json()
+        .event_time(|heard| heard.at, Watermarks::lag(Duration::from_secs(5)))
+        .key_by_ref(|heard| heard.word.as_str())
         .window(Tumbling::of(Duration::from_mins(1)))
         .aggregate(|a| a.count())
         .emit_final()
-        .map(|w| (w.key, w.window.start.millis(), w.value))
+        .map(|w| (w.key, w.window.start, w.value))
         .sink("counts", |s| s.json());
     Ok(())
 }
 
 pub(crate) fn main() -> Result {
-    let ((feed, source), (sink, mut counts)) = (embedded::source(4), embedded::sink(4));
-    let job = Job::new("words", words).bind_source("words", source);
-    let letters = Settings::new()
+    let heard = vec![
+        r#"{"word":"to","at":1000}"#,
+        r#"{"word":"be","at":59999}"#,
+        r#"{"word":"to","at":58000}"#,
+        r#"{"word":"to","at":60000}"#,
+    ];
+    let counts = MemorySink::new(Style::Lines);
+    let settings = Settings::new()
+        .bind_source("words", MemorySource::new("words", [heard]))
+        .bind_sink("counts", counts.clone())
         .sink_uri("late", "null:")
         .sink_uri("dead", "null:");
-    let job = job.bind_sink("counts", sink).start(letters)?;
-    for (word, at) in [
-        ("to", 1_000_i64),
-        ("be", 59_999),
-        ("to", 58_000),
-        ("to", 60_000),
-    ] {
-        feed.blocking_send((word.to_owned(), at))?;
-    }
-    drop(feed); // the end of the log: all windows fire
-    let mut all: Vec<(String, i64, u64)> = std::iter::from_fn(|| counts.blocking_recv()).collect();
-    all.sort_unstable();
-    let expected = [("be", 0, 1), ("to", 0, 2), ("to", 60_000, 1)];
+    // A vector has an end: there all windows fire.
+    let summary = Job::new("words", words).run(settings)?;
+    let mut lines = counts.lines();
+    lines.sort_unstable(); // between keys there is no order
     assert_eq!(
-        all,
-        expected.map(|(word, minute, count)| (word.to_owned(), minute, count))
+        lines,
+        [r#"["be",0,1]"#, r#"["to",0,2]"#, r#"["to",60000,1]"#]
     );
-    assert_eq!(job.join()?.used, 4);
+    assert_eq!(summary.used, 4);
     Ok(())
 }

@@ -22,6 +22,19 @@ fn windows_over_a_vector() -> Result {
     windows::main()
 }
 
+/// Lines of the description, and of the type that it reads.
+#[test]
+fn windows_over_a_vector_are_described_in_fifteen_lines() {
+    let text = include_str!("../examples/windows.rs");
+    let count = |from: &str| {
+        let (_, item) = text.split_once(from).expect(from);
+        let (item, _) = item.split_once("\n}\n").expect("its end");
+        item.lines().count() + 1
+    };
+    let lines = [count("struct Heard"), count("fn words")];
+    assert!(lines[1] <= 15 && lines[0] <= 5, "{lines:?}");
+}
+
 #[test]
 fn a_job_test_in_three_lines() {
     job_test::main();
