@@ -304,8 +304,61 @@ fn what_is_not_built_in_is_said() {
     assert!(error.to_string().contains("built without Kafka"), "{error}");
 }
 
+/// Microseconds around 1970, and the milliseconds that they are cut to: toward the past.
+const TIMES: [(i64, i64); 4] = [(-1_500, -2), (-1_000, -1), (-1, -1), (1_999, 1)];
+
+fn times_of_other_crates_are_times_of_events() {
+    let of_chrono = |micros| {
+        let time = chrono::DateTime::from_timestamp_micros(micros).expect("in range");
+        let zone = chrono::FixedOffset::east_opt(18_000).expect("in range");
+        [time.into(), time.with_timezone(&zone).into()]
+    };
+    let of_jiff = |micros| {
+        let time = jiff::Timestamp::from_microsecond(micros).expect("in range");
+        let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(5));
+        [time.into(), time.to_zoned(zone).into()]
+    };
+    for (micros, millis) in TIMES {
+        let times: [[EventTime; 2]; 2] = [of_chrono(micros), of_jiff(micros)];
+        assert_eq!(times, [[EventTime::from_millis(millis); 2]; 2], "{micros}");
+    }
+    // As the time of an event, where the program has it as a text.
+    let job = Job::new("stamps", |flow: &Flow<'_>| {
+        let lines = |port| {
+            flow.source::<String>(port)
+                .decode(|record| String::from_utf8(record.value().to_vec()))
+        };
+        let marks = Watermarks::lag(Duration::from_secs(1));
+        lines("chrono")
+            .event_time(
+                |text| {
+                    let micros = text.parse().expect("a number");
+                    chrono::DateTime::from_timestamp_micros(micros).expect("in range")
+                },
+                marks,
+            )
+            .union(lines("jiff").event_time(
+                |text| text.parse::<jiff::Timestamp>().expect("a time"),
+                marks,
+            ))
+            .key_by(|_| ())
+            .window(Tumbling::of(Duration::from_millis(1)))
+            .aggregate(|a| a.count())
+            .emit_final()
+            .map(|w| (w.window.start, w.value))
+            .sink("counts", |s| s.json());
+        Ok(())
+    });
+    testing::run(job)
+        .source("chrono", [["-1500", "1999"]])
+        .source("jiff", [["1969-12-31T23:59:59.9985Z"]])
+        .workers(2)
+        .expect("counts", ["[-2,2]", "[1,1]"]);
+}
+
 fn main() -> Result {
     a_job_is_tested();
+    times_of_other_crates_are_times_of_events();
     connectors_of_ones_own_serve()?;
     a_job_runs_inside_a_program()?;
     what_is_not_built_in_is_said();
