@@ -169,6 +169,19 @@ fn what_was_only_handed_over_does_not_count_for_a_checkpoint_at_least_once() {
     assert!(seen() == expected, "results are lost");
 }
 
+/// A check finds who runs the job, and nothing amiss.
+fn looks_on(place: &Place, process: u32) {
+    let checked = place.run(&["--check"]);
+    assert_eq!(checked.code, 0, "{:?}", checked.out);
+    let says = format!("ok  job {}: process {} since ", place.id, process);
+    let line = checked.out.iter().find(|line| line.starts_with(&says));
+    assert!(
+        line.is_some_and(|line| line.ends_with(" is in its group")),
+        "{:?}",
+        checked.out
+    );
+}
+
 /// Every file in `folder` and below, its length, and when it was written last.
 fn written(folder: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -198,16 +211,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_touched() {
         "{}",
         second.said()
     );
-    // A check looks on.
-    let checked = place.run(&["--check"]);
-    assert_eq!(checked.code, 0, "{:?}", checked.out);
-    let says = format!("ok  job {}: process {} since ", place.id, running.id());
-    let line = checked.out.iter().find(|line| line.starts_with(&says));
-    assert!(
-        line.is_some_and(|line| line.ends_with(" is in its group")),
-        "{:?}",
-        checked.out
-    );
+    looks_on(&place, running.id());
     // Nor is one shut out by another that could not go on with its state.
     let other = place.run(&["--take-over", "--set", "size=5s"]);
     assert_eq!(other.code, 3, "{}", other.said());

@@ -322,7 +322,9 @@ fn a_commit_whose_broker_is_gone_ends_in_time_after_a_signal() {
     let names = ["bids", "stats", "late", "dead"].map(str::to_owned);
     let broker = DevBroker::start().unwrap();
     let topics = Topics::at(broker.bootstrap());
-    names.iter().for_each(|name| topics.create(name, 1));
+    for name in &names {
+        topics.create(name, 1);
+    }
     fill(&topics, "bids", &[1, 30]);
     let folder = tempdir().unwrap();
     let state = folder.path().join("state").display().to_string();

@@ -101,14 +101,13 @@ impl Freezing {
         if !self.checkpoints.has_room() {
             return Ok(Turn::Later);
         }
-        let mut parcels = match self.open.take() {
-            Some(parcels) => parcels,
-            None => {
-                if full {
-                    self.weights = Weights::default(); // it is weighed anew
-                }
-                Parcels::of(&self.operator)
+        let mut parcels = if let Some(parcels) = self.open.take() {
+            parcels
+        } else {
+            if full {
+                self.weights = Weights::default(); // it is weighed anew
             }
+            Parcels::of(&self.operator)
         };
         let more = self.save(logic, full, &mut parcels)?;
         if !more {

@@ -206,7 +206,7 @@ fn what_every_version_wrote_is_read_by_any_number_of_workers() {
 fn files_of_results_that_every_version_wrote_are_read() {
     for format in 1..=FORMAT {
         let bytes = fs::read(folder(format).join(OUTPUTS)).unwrap();
-        let (read, _) = Manifest::read(&bytes, OUTPUTS).unwrap();
+        let (read, _) = Manifest::read(&bytes, OUTPUTS, "").unwrap();
         let expected = Manifest {
             format,
             ..manifest_with_outputs()

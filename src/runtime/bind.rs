@@ -38,34 +38,7 @@ pub(crate) fn bind(
     settings: &Settings,
     commit: Option<&Arc<Transactions>>,
 ) -> Result<Bindings> {
-    let ports = |kind| {
-        description
-            .ports
-            .iter()
-            .filter(move |port: &&Port| port.kind == kind)
-    };
-    let given = [
-        (
-            PortKind::Source,
-            settings.sources.keys().collect::<Vec<_>>(),
-        ),
-        (PortKind::Sink, settings.sinks.keys().collect()),
-    ];
-    for (kind, names) in given {
-        for name in names {
-            if !ports(kind).any(|port| port.name == *name) {
-                let hint = nearest(name, ports(kind).map(|port| port.name.as_str()));
-                let kind = if kind == PortKind::Source {
-                    "source"
-                } else {
-                    "sink"
-                };
-                return Err(Error::usage(format!(
-                    "the job has no {kind} `{name}`{hint}"
-                )));
-            }
-        }
-    }
+    check_names(description, settings)?;
     check_properties(description, settings)?;
     let all = Binding {
         job,
@@ -95,6 +68,39 @@ pub(crate) fn bind(
     }
     check_places(&sources, &sinks)?;
     Ok((sources, sinks))
+}
+
+/// Every binding is for a port that is there.
+fn check_names(description: &Description, settings: &Settings) -> Result {
+    let ports = |kind| {
+        description
+            .ports
+            .iter()
+            .filter(move |port: &&Port| port.kind == kind)
+    };
+    let given = [
+        (
+            PortKind::Source,
+            settings.sources.keys().collect::<Vec<_>>(),
+        ),
+        (PortKind::Sink, settings.sinks.keys().collect()),
+    ];
+    for (kind, names) in given {
+        for name in names {
+            if !ports(kind).any(|port| port.name == *name) {
+                let hint = nearest(name, ports(kind).map(|port| port.name.as_str()));
+                let kind = if kind == PortKind::Source {
+                    "source"
+                } else {
+                    "sink"
+                };
+                return Err(Error::usage(format!(
+                    "the job has no {kind} `{name}`{hint}"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A property for a port that is not there would be without effect.

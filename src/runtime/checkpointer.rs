@@ -283,8 +283,9 @@ impl Checkpointer {
         (state.last, state.asked, state.cuts) = (ends, now(), cuts);
         let (bytes, full) = (self.store.bytes(), self.manifest.full_bytes);
         let took = Duration::from_millis(self.manifest.full_millis.unwrap_or(0));
-        self.checkpoints
-            .want(state.growth.is_due(bytes, full, took));
+        let all = state.growth.is_due(bytes, full, took);
+        debug!("checkpoint asked for: first result {first}, interval {passed}, last {ends}");
+        self.checkpoints.want(all);
         Ok(())
     }
 
@@ -362,7 +363,7 @@ impl Checkpointer {
         );
         let bytes = self.store.bytes();
         self.board.commit(manifest.checkpoint, bytes, began);
-        if !self.results.is_empty() {
+        if !manifest.outputs.is_empty() {
             self.store.check_newest()?;
             self.results.show(&manifest.outputs)?;
         }

@@ -1,5 +1,5 @@
-//! Sinks, as checkpoints see them. What those of files have made durable goes into the manifest, and
-//! what the manifest says is done is shown when it is committed. Others are waited for.
+//! Sinks, as checkpoints see them. What those of files have made durable goes into the manifest,
+//! and what the manifest says is done is shown when it is committed. Others are waited for.
 
 use std::sync::Arc;
 

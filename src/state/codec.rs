@@ -82,10 +82,7 @@ pub(super) fn differs<T>(why: &str) -> Error {
     broken::<T>("comes back as another value", format!("{why}; {hint}"))
 }
 
-fn broken<T>(
-    how: &str,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+fn broken<T>(how: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let name = std::any::type_name::<T>();
     Error::usage(format!("type `{name}` {how} in the form of state")).because(cause)
 }

@@ -3,8 +3,8 @@
 //!
 //! It follows what POSIX promises, not what one file system does. A power loss, which is
 //! [`LossyDisk::crash`], keeps of what was appended since a file's last sync any prefix, whose last
-//! block may be garbage and in which blocks may be zero; what was cut off a file since its last sync
-//! may be there again; and of what was done to the names in a folder since its last sync any
+//! block may be garbage and in which blocks may be zero; what was cut off a file since its last
+//! sync may be there again; and of what was done to the names in a folder since its last sync any
 //! selection happened. A rename within a folder leaves the file its old name, the new one, or both.
 //! A file that could not be synced never will be. What happened is drawn from a seed.
 

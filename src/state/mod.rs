@@ -46,8 +46,8 @@ pub(crate) use time_queue::{Routed, TimeQueue};
 /// attributes `untagged`, `flatten` and `skip_serializing_if` do not survive that form: the test
 /// harness round-trips every value and names the type that does not come back.
 ///
-/// A `HashMap` or a `HashSet` comes back in another order of its entries. Nothing is lost by that at
-/// recovery, but the harness takes it for another value, and whoever goes by that order answers
+/// A `HashMap` or a `HashSet` comes back in another order of its entries. Nothing is lost by that
+/// at recovery, but the harness takes it for another value, and whoever goes by that order answers
 /// otherwise each time: a `BTreeMap` and a `BTreeSet` have one order.
 ///
 /// A type that is to get new fields while there is state of it lies in a [`Json`].

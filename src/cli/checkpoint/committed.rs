@@ -252,10 +252,12 @@ mod tests {
         // A first start may have been killed before it committed anything.
         let first = tempfile::tempdir().unwrap();
         let mut before = Job::prepare(first.path());
-        let named = before.store.prepare(&mut before.manifest).unwrap();
+        let prepared = before.store.prepare(&mut before.manifest).unwrap();
         let (names, known) = compare(first.path(), |_| Ok(None)).unwrap();
-        assert_eq!(names, [named.manifest.clone()]);
-        let standing = known.unwrap().standing(&named.manifest, &before.manifest);
+        assert_eq!(names, std::slice::from_ref(&prepared.manifest));
+        let standing = known
+            .unwrap()
+            .standing(&prepared.manifest, &before.manifest);
         assert_eq!(standing, Standing::Prepared);
     }
 

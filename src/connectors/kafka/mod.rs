@@ -35,6 +35,7 @@ mod stalled;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod writer;
 
 pub use limits::TopicLimits;
 pub(crate) use names::check_property;

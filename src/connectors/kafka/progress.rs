@@ -121,8 +121,8 @@ fn look(topic: &str, probe: &Probe) -> Result<bool> {
 
 fn forgetful(topic: &str, policy: &str, options: &KafkaOptions) -> Error {
     Error::usage(format!(
-        "topic `{topic}` has cleanup.policy={policy}: when its last record is deleted, nobody knows \
-         what was committed, and the results are written again; kafka-configs.sh \
+        "topic `{topic}` has cleanup.policy={policy}: when its last record is deleted, nobody \
+         knows what was committed, and the results are written again; kafka-configs.sh \
          --bootstrap-server {} --alter --topic {topic} --add-config cleanup.policy=compact",
         options.bootstrap
     ))

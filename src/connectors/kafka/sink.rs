@@ -3,28 +3,21 @@
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::admin;
 use super::aside::aside;
 use super::checks;
-use super::client::{Outgoing, Producer, Right, Topic};
+use super::client::{Producer, Right};
 use super::context::Context;
 use super::limits::{self, Retention, TopicLimits};
-use super::murmur2;
 use super::options::KafkaOptions;
-use super::outbox::{Outbox, Tally};
+use super::outbox::Outbox;
 use super::transaction::Transaction;
-use crate::connectors::{
-    Batch, CLOSE_MAX, Created, Encoded, Share, Sink, Style, Waker, Writer, Written,
-};
+use super::writer::{KafkaWriter, topic};
+use crate::connectors::{CLOSE_MAX, Created, Share, Sink, Style, Waker, Writer};
 use crate::error::{Error, Result};
 use crate::observe::{now, since};
-use crate::time::EventTime;
-
-/// How long a closing writer sleeps at most before it counts again.
-const NAP: Duration = Duration::from_millis(20);
 
 /// Writes results to a topic, each at least once and in the order of its writer.
 ///
@@ -224,9 +217,16 @@ impl Sink for KafkaSink {
         let Some((outbox, _)) = self.outbox.get() else {
             return Ok(());
         };
-        let over = || match is_over() {
-            true => Err(Error::operating("the run is over")),
-            false => Ok(()),
+        let is_late = || {
+            let asked = self.asked.get();
+            asked.is_some_and(|asked| since(*asked) > CLOSE_MAX)
+        };
+        let over = || {
+            if is_over() || is_late() {
+                let what = format!("topic `{}` has not acknowledged all at the end", self.topic);
+                return Err(Error::operating(what));
+            }
+            Ok(())
         };
         let (tag, tally) = outbox.join(Waker::new(|| {}));
         let drained = outbox.drain((&self.topic, &tally), self.options.broker_timeout, over);
@@ -247,157 +247,6 @@ impl Sink for KafkaSink {
                 outbox.stop();
                 outbox.check()
             }
-        }
-    }
-}
-
-/// The writer of one worker.
-struct KafkaWriter {
-    name: Arc<str>,
-    topic: Topic,
-    outbox: Arc<Outbox>,
-    transaction: Option<Arc<Transaction>>,
-    partitions: i32,
-    waker: Waker,
-    tag: usize,
-    tally: Arc<Tally>,
-    stamp_at_write: bool,
-    /// Bytes that may be in flight.
-    budget: u64,
-    /// How long a closing writer waits without any progress.
-    patience: Duration,
-    /// When somebody asked the run to stop.
-    asked: Arc<OnceLock<Instant>>,
-    retention: Option<Arc<Retention>>,
-    /// Records and bytes handed over.
-    records: u64,
-    bytes: u64,
-}
-
-/// The topic `name` of a producer.
-fn topic(outbox: &Outbox, name: &str) -> Result<Topic> {
-    let nameless = || Error::usage(format!("`{name}` is no name of a topic"));
-    Topic::new(&outbox.producer, name).ok_or_else(nameless)
-}
-
-impl KafkaWriter {
-    /// Writes with the producer of `outbox` from now on. The one before has written everything.
-    fn join(&mut self, outbox: Arc<Outbox>) -> Result {
-        if Arc::ptr_eq(&outbox, &self.outbox) {
-            return Ok(());
-        }
-        self.topic = topic(&outbox, &self.name)?;
-        (self.tag, self.tally) = outbox.join(self.waker.clone());
-        (self.records, self.bytes) = (0, 0);
-        self.outbox = outbox;
-        Ok(())
-    }
-
-    fn in_flight(&self) -> u64 {
-        self.bytes - self.tally.bytes()
-    }
-
-    fn outgoing<'a>(&self, batch: &'a Batch, record: &Encoded) -> Outgoing<'a> {
-        let partitions = self.partitions;
-        let key = batch.key(record);
-        let partition = match key {
-            Some(key) => murmur2::partition(key, partitions),
-            None => (record.partition % partitions.unsigned_abs()).cast_signed(),
-        };
-        let (from, to) = record.headers;
-        // Zero is the time of writing for librdkafka, and brokers take no stamp before 1970.
-        let timestamp = record
-            .timestamp
-            .map(EventTime::millis)
-            .filter(|millis| *millis > 0 && !self.stamp_at_write);
-        if let (Some(retention), Some(stamp)) = (&self.retention, timestamp) {
-            retention.look(stamp);
-        }
-        Outgoing {
-            partition,
-            key,
-            value: batch.value(record),
-            timestamp,
-            headers: &batch.headers[from as usize..to as usize],
-            tag: self.tag,
-        }
-    }
-
-    /// Hands one record over; `false`: there is no room, and the worker will be woken.
-    fn send(&mut self, record: &Outgoing<'_>) -> Result<bool> {
-        let len = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        let cost = Tally::cost(len);
-        // A record that is larger than the budget may go alone.
-        if self.in_flight() > 0 && self.in_flight() + cost > self.budget {
-            let enough = self.bytes - self.budget / 2;
-            if self.tally.ask(enough) {
-                return Ok(false);
-            }
-        }
-        let mut taken = self.outbox.producer.produce(&self.topic, record);
-        if taken == Err(RDKafkaErrorCode::QueueFull) {
-            // A property limits the producer's own queue, and any report makes room. If it is full
-            // still, a report is still to come.
-            self.tally.ask(0);
-            taken = self.outbox.producer.produce(&self.topic, record);
-            if taken == Err(RDKafkaErrorCode::QueueFull) {
-                return Ok(false);
-            }
-        }
-        taken.map_err(|code| self.outbox.refused(&self.name, record.partition, len, code))?;
-        self.records += 1;
-        self.bytes += cost;
-        Ok(true)
-    }
-}
-
-impl Writer for KafkaWriter {
-    fn write(&mut self, batch: &Batch, from: usize) -> Result<Written> {
-        if let Some(transaction) = self.transaction.clone() {
-            // It may have a new producer since the last batch.
-            let outbox = transaction.begin()?;
-            self.join(outbox)?;
-        }
-        self.outbox.check()?;
-        for (number, record) in batch.records.iter().enumerate().skip(from) {
-            let outgoing = self.outgoing(batch, record);
-            if !self.send(&outgoing)? {
-                return Ok(Written::Full(number));
-            }
-        }
-        Ok(Written::All)
-    }
-
-    /// The producer sends what it holds within its `linger.ms`; nothing is left to hand on.
-    fn flush(&mut self) -> Result {
-        self.outbox.check()
-    }
-
-    fn close(&mut self) -> Result {
-        let mut seen = self.tally.records();
-        let mut waited = Duration::ZERO;
-        loop {
-            self.outbox.check()?;
-            let heard = self.tally.records();
-            if heard == self.records {
-                return Ok(());
-            }
-            let missing = self.records - heard;
-            // Whoever does not answer would keep a run alive that is to end.
-            if self
-                .asked
-                .get()
-                .is_some_and(|asked| since(*asked) > CLOSE_MAX)
-            {
-                return Err(self.outbox.stopped(&self.name, missing, self.records));
-            }
-            if heard > seen {
-                (seen, waited) = (heard, Duration::ZERO);
-            } else if waited >= self.patience {
-                let (name, records) = (&self.name, self.records);
-                return Err(self.outbox.silent(name, missing, records, self.patience));
-            }
-            waited += self.tally.nap(NAP);
         }
     }
 }

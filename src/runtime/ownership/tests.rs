@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
-use crate::connectors::TopicEnds;
+use crate::connectors::PartitionEnd;
 use crate::observe::simulated::Clock;
 use crate::state::disk::Disk;
 use crate::state::store::Store;
@@ -47,7 +47,7 @@ impl<M: Fn(usize) -> Vec<Member> + Send + Sync> Commit for Group<M> {
         Ok(())
     }
 
-    fn written(&self) -> Result<Vec<TopicEnds>> {
+    fn written(&self) -> Result<Vec<PartitionEnd>> {
         Ok(Vec::new())
     }
 
@@ -82,6 +82,7 @@ where
         allow_empty: Vec::new(),
         finishes: true,
         savepoint: None,
+        small: 4 << 20,
     }
 }
 

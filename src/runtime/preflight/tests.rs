@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::connectors::{
-    Commit, Member, MemorySource, NullSink, Reader, Share, Source, SourceCut, TopicEnds,
+    Commit, Member, MemorySource, NullSink, PartitionEnd, Reader, Share, Source, SourceCut,
 };
 use crate::runtime::progress_record::ProgressRecord;
 use crate::runtime::{Describe, Settings};
@@ -97,7 +97,7 @@ impl Commit for Elsewhere {
         unreachable!("nobody is shut out")
     }
 
-    fn written(&self) -> Result<Vec<TopicEnds>> {
+    fn written(&self) -> Result<Vec<PartitionEnd>> {
         unreachable!("nothing is written")
     }
 

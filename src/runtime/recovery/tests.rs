@@ -109,6 +109,7 @@ fn checkpointer() -> Checkpointer {
         board: Arc::default(),
         store: Store::begin(&disk, dir, 0, 0, 1).unwrap(),
         commit: None,
+        sources: Vec::new(),
         results: Results::default(),
         interval: Duration::from_hours(1),
         finishes: true,
@@ -122,7 +123,7 @@ fn checkpointer() -> Checkpointer {
             ..Manifest::default()
         },
         written: Vec::new(),
-        state: State::new(false),
+        state: State::new(Growth::new(4 << 20, false, None)),
     }
 }
 

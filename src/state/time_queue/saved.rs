@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::{Span, TimeQueue};
 use crate::error::Result;
-use crate::event::Event;
 use crate::state::saved::{Parcels, Saved};
 use crate::state::{State, codec, slot};
 use crate::time::Progress;
