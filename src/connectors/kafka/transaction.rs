@@ -151,6 +151,9 @@ impl Transaction {
             self.options.broker_timeout,
         )?;
         let base = &outbox.producer.base;
+        // A client that is not connected yet asks for its coordinator half a second later again.
+        // What is wrong with the way there is told by the next call.
+        let _ = base.client().fetch_metadata(Some(&self.topic), SLICE);
         let began = now();
         loop {
             let cause = match base.init_transactions(SLICE) {
