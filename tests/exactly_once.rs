@@ -111,7 +111,7 @@ fn a_disk_that_takes_no_more_ends_the_job_and_what_was_committed_stays() {
     place.write(30, 60);
     let ended = running.ended_with_open_input();
     assert_eq!(ended.code, 1, "{}", ended.said());
-    let says = ["error: `state/", "File too large"];
+    let says = ["error: state: `state/gen=", "File too large"];
     let said = ended.said();
     assert!(says.iter().all(|part| said.contains(part)), "{said}");
     assert_eq!(

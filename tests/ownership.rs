@@ -130,7 +130,12 @@ fn goes_on(place: &Place, row: &str) {
 
 /// The second one goes on, and the first one, if it is there, ends with 4.
 fn takes_over(place: &Place, old: Option<Running>, mut new: Running, first: First, row: &str) {
-    goes_on(place, row);
+    place.write_missing(60);
+    if !place.wait_while(expected(50).len(), || new.is_running()) {
+        let ended = new.ended_with_open_input();
+        panic!("{row}: {}", ended.said());
+    }
+    assert_eq!(place.seen(), expected(50), "{row}");
     if let Some(old) = old {
         if first == First::Stopped {
             old.signal("CONT");

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use crate::connectors::{Commit, Source, TopicEnds};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::observe::{CheckpointBoard, Metrics, crash_point, now, since, time_of_day};
 use crate::state::manifest::{Manifest, to_json};
 use crate::state::store::Store;
@@ -131,18 +131,9 @@ impl Checkpointer {
         let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
         let worked = worked.unwrap_or_else(|panic| Err(panicked("checkpoints", &*panic)));
         if let Err(error) = worked {
-            self.control.fail(self.why(error));
+            self.control.fail(self.store.why(error));
         }
         self
-    }
-
-    /// Whoever was taken over may find its files gone, for its successor cleans up: that it is no
-    /// longer the one says more than what it stumbled over.
-    pub(super) fn why(&self, error: Error) -> Error {
-        match self.store.check_newest() {
-            Err(owned) if owned.kind() == ErrorKind::Owned => owned,
-            _ => error,
-        }
     }
 
     fn work(&mut self) -> Result {

@@ -12,7 +12,7 @@ use super::Plan;
 use super::checkpoint_plan::CheckpointPlan;
 use super::checkpointer::Checkpointer;
 use super::progress_record::{ProgressRecord, SourceRecord};
-use super::recovery::{Checkpointing, Claim, Recovered, shut_out};
+use super::recovery::{Checkpointing, Claim, Loaded, Recovered, shut_out};
 use super::results::Results;
 use super::worker::{Run, at_once, execute};
 use crate::connectors::{Commit, PartitionCut, Source, SourceCut};
@@ -124,11 +124,13 @@ pub(super) fn begin(
     let found = Recovered {
         plan: again.checkpoint.clone().expect("it has a state directory"),
         store,
-        manifest: Some(beginning(own, &record)),
-        written: record.written.clone(),
-        fresh: false,
-        continued,
-        forgets: false,
+        loaded: Loaded {
+            manifest: Some(beginning(own, &record)),
+            written: record.written.clone(),
+            fresh: false,
+            continued,
+            forgets: false,
+        },
     };
     Ok(Reading {
         again,

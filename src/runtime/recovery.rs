@@ -37,6 +37,11 @@ pub(super) struct Recovered {
     pub(super) plan: CheckpointPlan,
     /// A generation of its own.
     pub(super) store: Store,
+    pub(super) loaded: Loaded,
+}
+
+/// What a run goes on with.
+pub(super) struct Loaded {
     /// `None`: the job starts with nothing.
     pub(super) manifest: Option<Manifest>,
     /// Where the results end that were committed.
@@ -97,23 +102,34 @@ pub(super) fn find(
         shut_out(&store, &**commit)?;
     }
     crash_point("state looked for");
-    let committed = committed(&**disk, &own)?;
+    let loaded = load(plan, &own, disk, &store).map_err(|error| store.why(error))?;
+    crash_point("state loaded");
+    Ok(Recovered {
+        plan: own,
+        store,
+        loaded,
+    })
+}
+
+/// What was committed last, as far as this run goes on with it.
+fn load(plan: &Plan, own: &CheckpointPlan, disk: &Arc<dyn Disk>, store: &Store) -> Result<Loaded> {
+    let committed = committed(&**disk, own)?;
     let fresh = committed.is_none();
     let (manifest, written) = match (committed, &own.savepoint) {
         (Some((manifest, written)), _) => (Some(manifest), written),
-        (None, Some(from)) => (Some(begin_with(&**disk, from, &own, &store)?), Vec::new()),
+        (None, Some(from)) => (Some(begin_with(&**disk, from, own, store)?), Vec::new()),
         (None, None) => (None, Vec::new()),
     };
     let (mut continued, mut forgets) = (Continued::default(), false);
     let results = Results::of(&plan.sink_names, &plan.sinks);
     results.go_on(&[]);
     if let Some(manifest) = &manifest {
-        check_job(manifest, &own)?;
+        check_job(manifest, own)?;
         if manifest.finished {
             // It may have been killed before it showed what it had finished.
             Results::default().leave(disk, &manifest.outputs)?;
         }
-        let changes = check(manifest, &own)?;
+        let changes = check(manifest, own)?;
         results.leave(disk, &manifest.outputs)?;
         results.go_on(&manifest.outputs);
         let mut restored = store::read_logs(disk, &own.dir, &manifest.logs)?;
@@ -124,12 +140,9 @@ pub(super) fn find(
             dropped.for_each(|operator| restored.forget(operator));
         }
         continued.state = Some(restored);
-        resume(plan, &own, manifest, &mut continued)?;
+        resume(plan, own, manifest, &mut continued)?;
     }
-    crash_point("state loaded");
-    Ok(Recovered {
-        plan: own,
-        store,
+    Ok(Loaded {
         manifest,
         written,
         fresh,
@@ -210,7 +223,8 @@ impl Recovered {
         let results = Results::of(&plan.sink_names, &plan.sinks);
         let holds = self.plan.commit.is_some() || results.holds();
         let first = || first(&self.plan);
-        let mut manifest = self.manifest.unwrap_or_else(first);
+        let loaded = self.loaded;
+        let mut manifest = loaded.manifest.unwrap_or_else(first);
         let saved = std::mem::replace(&mut manifest.operators, self.plan.operators.clone());
         manifest.sources = sources_now(plan, &manifest.sources)?;
         if !self.plan.finishes {
@@ -218,15 +232,15 @@ impl Recovered {
         }
         let mut store = self.store;
         store.continue_with(manifest.logs.clone());
-        if self.continued.state.is_some() {
+        if loaded.continued.state.is_some() {
             run.checkpoints.resume(manifest.resumed());
             // What a run left that died before its commit: the disk may be full of it.
             store.clean(&manifest)?;
         }
         let timeout = self.plan.commit.as_ref().and_then(|it| it.timeout());
-        let growth = Growth::new(self.plan.small, self.forgets, timeout);
+        let growth = Growth::new(self.plan.small, loaded.forgets, timeout);
         let mut checkpointer = Checkpointer {
-            checkpoints: Arc::new(Checkpoints::new(tell, holds, self.continued)),
+            checkpoints: Arc::new(Checkpoints::new(tell, holds, loaded.continued)),
             notes,
             control: Arc::clone(&run.control),
             metrics: Arc::clone(&run.metrics),
@@ -243,18 +257,18 @@ impl Recovered {
                 sources: plan.sources.len(),
             },
             manifest: manifest.clone(),
-            written: self.written,
+            written: loaded.written,
             state: State::new(growth),
         };
-        if self.fresh {
+        if loaded.fresh {
             manifest.made_at = time_of_day().millis();
             manifest.outputs = checkpointer.results.cut(false)?;
-            if self.forgets {
+            if loaded.forgets {
                 // Until the next checkpoint saves everything the logs have what they had.
                 manifest.operators = saved;
             }
             let settled = checkpointer.settle(manifest);
-            settled.map_err(|error| checkpointer.why(error))?;
+            settled.map_err(|error| checkpointer.store.why(error))?;
             checkpointer.manifest.operators = self.plan.operators;
         }
         Ok(checkpointer)

@@ -163,6 +163,15 @@ impl Store {
         Err(taken_over(&self.dir))
     }
 
+    /// Whoever was taken over may find its files gone, for its successor cleans up: that it is no
+    /// longer the one says more than what it stumbled over.
+    pub(crate) fn why(&self, error: Error) -> Error {
+        match self.check_newest() {
+            Err(owned) if owned.kind() == ErrorKind::Owned => owned,
+            _ => error,
+        }
+    }
+
     /// Bytes of all logs that the next manifest names.
     pub(crate) fn bytes(&self) -> u64 {
         let own = self.logs.iter().flatten().map(|log| log.len);

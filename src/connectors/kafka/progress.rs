@@ -1,6 +1,7 @@
 //! The topic of a job's progress: one partition, compacted, one key.
 
 use std::ffi::CString;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
@@ -59,7 +60,7 @@ pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
     let mut back = TAIL;
     loop {
         let from = first.max(end - back);
-        let last = last_behind(&consumer, (topic, from), options)?;
+        let last = last_behind(&consumer, (topic, from..end), options)?;
         if last.is_some() || from == first {
             return Ok(last);
         }
@@ -67,26 +68,32 @@ pub(crate) fn read(topic: &str, options: &Arc<KafkaOptions>) -> Result<Option<Ve
     }
 }
 
-/// The last record behind `from`, when the end of the topic is reached.
+/// The last record from the beginning of `span`, when its end is reached, or a newer one.
 fn last_behind(
     consumer: &BaseConsumer<Context>,
-    (topic, from): (&str, i64),
+    (topic, span): (&str, Range<i64>),
     options: &KafkaOptions,
 ) -> Result<Option<Vec<u8>>> {
     let about =
         |cause: String| Error::operating(format!("topic `{topic}` cannot be read")).because(cause);
     let mut places = TopicPartitionList::new();
-    let place = places.add_partition_offset(topic, 0, Offset::Offset(from));
+    let place = places.add_partition_offset(topic, 0, Offset::Offset(span.start));
     place
         .and_then(|()| consumer.assign(&places))
         .map_err(|cause| about(reason(&cause)))?;
     let (mut last, mut complaint, began) = (None, None, now());
     while began.elapsed() < options.patience() {
         match consumer.poll(options.patience()) {
-            Some(Ok(record)) if record.key() == Some(KEY) => {
-                last = record.payload().map(<[u8]>::to_vec);
+            Some(Ok(record)) => {
+                if record.key() == Some(KEY) {
+                    last = record.payload().map(<[u8]>::to_vec);
+                }
+                // A job that commits all the time has no end to wait for.
+                if record.offset() >= span.end {
+                    return Ok(last);
+                }
             }
-            Some(Ok(_)) | None => {}
+            None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
             Some(Err(cause)) => match cause.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 
 use super::*;
 use crate::connectors::{Outputs, Reader, Share, Sink, Style, Writer};
+use crate::error::{Error, ErrorKind};
 use crate::runtime::growth::SMALL;
 use crate::state::checkpoints::Continued;
 use crate::state::disk::Disk;

@@ -18,15 +18,15 @@ pub(super) struct Question {
 }
 
 /// A valid event without an error. What it lends lives as long as it does.
-pub(super) struct Answer(NonNull<sys::rd_kafka_event_t>);
+pub(super) struct Reply(NonNull<sys::rd_kafka_event_t>);
 
-impl Answer {
+impl Reply {
     pub(super) fn event(&self) -> *mut sys::rd_kafka_event_t {
         self.0.as_ptr()
     }
 }
 
-impl Drop for Answer {
+impl Drop for Reply {
     fn drop(&mut self) {
         // SAFETY: it is ours and valid, and nobody has it any more.
         unsafe { sys::rd_kafka_event_destroy(self.event()) }
@@ -39,7 +39,7 @@ pub(super) fn ask(
     kind: sys::rd_kafka_admin_op_t,
     wait: Duration,
     send: impl FnOnce(&Question),
-) -> Result<Answer, RDKafkaErrorCode> {
+) -> Result<Reply, RDKafkaErrorCode> {
     let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let client = client.native_ptr();
     // SAFETY: the client outlives the call. Options and queue are ours until they are destroyed
@@ -58,7 +58,7 @@ pub(super) fn ask(
             sys::rd_kafka_error_destroy(refused);
         }
         send(&question);
-        let answer = NonNull::new(sys::rd_kafka_queue_poll(queue, wait)).map(Answer);
+        let answer = NonNull::new(sys::rd_kafka_queue_poll(queue, wait)).map(Reply);
         sys::rd_kafka_queue_destroy(queue);
         sys::rd_kafka_AdminOptions_destroy(options);
         answer
