@@ -116,6 +116,13 @@ mod tests {
     }
 
     #[test]
+    fn bytes_behind_a_value_are_not_passed_over() {
+        assert_eq!(decode::<u8>(&[1]).unwrap(), 1);
+        let error = decode::<u8>(&[1, 2]).unwrap_err().to_string();
+        assert!(error.contains("`u8` leaves bytes behind"), "{error}");
+    }
+
+    #[test]
     fn a_type_that_needs_a_format_that_describes_itself_is_named() {
         let error = round_trip(&Untagged::Number(1)).unwrap_err().to_string();
         assert!(error.contains("Untagged` cannot be read back"), "{error}");

@@ -7,6 +7,8 @@
 )]
 
 use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -163,6 +165,24 @@ impl Place {
             std::thread::sleep(Duration::from_millis(20));
         }
         false
+    }
+}
+
+/// Waits until the job that answers at `address` has taken so many records.
+pub(crate) fn wait_for_records(address: &str, records: usize) {
+    let says = format!("\nanabranch_records_entered_total {records}\n");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let deadline = now() + Duration::from_mins(1);
+    let mut answer = String::new();
+    while !answer.contains(&says) {
+        assert!(
+            now() < deadline,
+            "it has not taken {records} records: {answer}"
+        );
+        answer.clear();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
     }
 }
 
