@@ -27,13 +27,15 @@ fn crash(place: &Place, name: &str, hit: u32, workers: &str) -> bool {
         &place.arguments(&["-w", workers]),
     );
     command.env(CRASH_AT, format!("{name}:{hit}"));
+    // Before the job is there: then results are on their way at its first checkpoints.
+    place.write(0, 30);
     let mut running = Running::start(&mut command);
-    for second in [0, 30, 60, 90] {
-        place.write(second, second + 30);
+    for second in [30_i64, 60, 90, 120] {
         // Its results, or its end.
-        if !place.wait_while(expected(second + 20).len(), || running.is_running()) {
+        if !place.wait_while(expected(second - 10).len(), || running.is_running()) {
             break;
         }
+        place.write(second, (second + 30).min(120));
     }
     let crashed = !running.is_running();
     if crashed {

@@ -49,11 +49,20 @@ impl Process for Silence {
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a description")]
 fn describe(flow: &Flow<'_>) -> Result {
-    let items = flow
+    let all = flow
         .source::<Item>("items")
         .json()
-        .event_time(|item| item.time, Watermarks::lag(Duration::from_millis(20)))
-        .dedup(|item| item.id, Duration::from_millis(200));
+        .event_time(|item| item.time, Watermarks::lag(Duration::from_millis(20)));
+    // Behind `dedup` all is in order already, and nothing is held any more.
+    let keyed = all.clone().key_by(|item| item.key).order().events();
+    keyed
+        .map(|item| (item.key, item.id, item.time))
+        .sink("ordered", |s| s.json());
+    all.clone()
+        .key_by(|item| item.key)
+        .process("held", Silence)
+        .sink("held", |s| s.json());
+    let items = all.dedup(|item| item.id, Duration::from_millis(200));
     items
         .clone()
         .key_by(|item| item.key)
@@ -95,14 +104,16 @@ fn run(log: &Log, parts: usize, workers: usize, state: Option<&std::path::Path>)
             .map(|item| serde_json::to_vec(item).unwrap())
             .collect::<Vec<_>>()
     });
-    let sinks = [MemorySink::new(Style::Lines), MemorySink::new(Style::Lines)];
+    let sinks = ["windows", "silence", "ordered", "held"];
+    let sinks = sinks.map(|name| (name, MemorySink::new(Style::Lines)));
     let mut settings = Settings::new()
         .workers(workers)
         .bind_source("items", MemorySource::new("items", partitions))
-        .bind_sink("windows", sinks[0].clone())
-        .bind_sink("silence", sinks[1].clone())
         .bind_sink("late", NullSink::new())
         .bind_sink("dead", NullSink::new());
+    for (name, sink) in &sinks {
+        settings = settings.bind_sink(name, sink.clone());
+    }
     if let Some(dir) = state {
         settings = settings
             .state_dir(dir)
@@ -112,7 +123,13 @@ fn run(log: &Log, parts: usize, workers: usize, state: Option<&std::path::Path>)
     }
     let summary = Job::new("restart", describe).run(settings).unwrap();
     assert!(summary.balances(), "{summary}");
-    sinks.iter().flat_map(MemorySink::lines).collect()
+    let lines = |(name, sink): &(&str, MemorySink)| {
+        let lines = sink.lines().into_iter();
+        lines
+            .map(|line| format!("{name} {line}"))
+            .collect::<Vec<_>>()
+    };
+    sinks.iter().flat_map(lines).collect()
 }
 
 fn logs() -> impl Strategy<Value = Log> {
