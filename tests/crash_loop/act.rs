@@ -56,7 +56,8 @@ impl Round<'_> {
 
     /// Another instance takes over from the one that is stopped, which then wakes.
     fn take_over(&mut self, in_doubt: bool, kill: bool, sleeps: Duration) -> Outcome {
-        // In doubt it gets another producer, as at its start.
+        // In doubt it gets another producer, as at its start: told to, or by a slow machine.
+        let in_doubt = in_doubt || self.instance.was_in_doubt();
         let was_up = self.has_committed() && !self.load.is_spent() && !in_doubt;
         let folder = self.stage.folder.join("idle");
         let nobody = Instance::start(&mut Command::new("true"), &folder)?;

@@ -81,10 +81,19 @@ impl Instance {
         }
     }
 
+    fn text(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Whether a commit of its own was in doubt, so that it got another producer, or may be about to.
+    pub(crate) fn was_in_doubt(&self) -> bool {
+        self.text().contains("a commit may have been sent twice")
+    }
+
     /// The last lines that it wrote.
     pub(crate) fn said(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
+        let text = self.text();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(SHOWN)..].join("\n")
     }
