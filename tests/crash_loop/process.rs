@@ -86,7 +86,7 @@ impl Instance {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Whether a commit of its own was in doubt, so that it got another producer, or may be about to.
+    /// Whether a commit of its own was in doubt: it got another producer, or is about to.
     pub(crate) fn was_in_doubt(&self) -> bool {
         self.text().contains("a commit may have been sent twice")
     }
