@@ -196,7 +196,7 @@ fn a_result_of_a_file_that_is_ahead_of_the_broker_is_refused_with_the_remedy() {
     let error = refused.err.last().unwrap();
     for part in [
         &*format!("`{stats}[0]`"),
-        "Invalid timestamp",
+        "message.timestamp.after.max.ms",
         &write["stats=".len()..],
     ] {
         assert!(error.contains(part), "`{part}` in: {error}");

@@ -99,6 +99,12 @@ mod tests {
     /// Runs the job `name` of this program in `folder`.
     fn run(name: &str, folder: &Path, arguments: &[&str]) -> Ended {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
+        // What the tests themselves are told is nothing to the program.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ANABRANCH_") {
+                command.env_remove(name);
+            }
+        }
         command.current_dir(folder).args(arguments).env(JOB, name);
         command.env_remove("RUST_BACKTRACE");
         Running::start(&mut command).ended()

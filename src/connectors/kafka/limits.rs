@@ -131,10 +131,11 @@ pub(super) fn check_stamps(topic: &str, limits: TopicLimits, options: &KafkaOpti
 }
 
 /// What to do where `topic` has refused the stamp of a result, which is an event time. It may lie
-/// far ahead, since `--max-ahead` is about records of Kafka, and not of files.
-pub(super) fn stamp_refused(topic: &str) -> String {
+/// far ahead, since `--max-ahead` is about records of Kafka, and not of files. `or`: what else it
+/// may be.
+pub(super) fn stamp_refused(topic: &str, or: &str) -> String {
     format!(
-        " (its event time is farther from the broker's clock than the topic's \
+        " ({or}its event time is farther from the broker's clock than the topic's \
          message.timestamp.after.max.ms or message.timestamp.before.max.ms: raise that, or have \
          results stamped when they are written: kafka:{topic}?timestamp=write)"
     )

@@ -343,8 +343,14 @@ impl Outbox {
             code,
         } = refused;
         let mut reason = describe(*code);
-        if *code == RDKafkaErrorCode::InvalidTimestamp {
-            reason += &limits::stamp_refused(topic);
+        match code {
+            RDKafkaErrorCode::InvalidTimestamp => reason += &limits::stamp_refused(topic, ""),
+            // The client tells no more of a record that Kafka refuses by itself.
+            RDKafkaErrorCode::InvalidRecord => {
+                let or = "it has no key, and the topic is compacted; or ";
+                reason += &limits::stamp_refused(topic, or);
+            }
+            _ => {}
         }
         let _ = self.failure.set(Failure {
             sentence: format!("a record was not written to `{topic}[{partition}]`"),
