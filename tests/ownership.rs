@@ -15,7 +15,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use once::{Place, expected, now};
+use once::{Place, expected, now, wait_until_ready};
 use program::{Ended, Running, program};
 
 /// What the second one has for a directory.
@@ -60,10 +60,14 @@ fn due(dir: Dir, first: First, flag: &str) -> Then {
     }
 }
 
+/// A job that has written nothing for so many of its intervals has nothing to write.
+const AT_REST: Duration = Duration::from_secs(1);
+
 /// The second one's command.
 fn second(place: &Place, dir: Dir, flag: &str) -> Command {
     let state = if dir == Dir::Same { "state" } else { "other" };
-    let flags: &[&str] = if flag.is_empty() { &[] } else { &[flag] };
+    let flags = ["--http", "127.0.0.1:0", flag];
+    let flags = flags.strip_suffix(&[""]).unwrap_or(&flags);
     let arguments = place.arguments(flags);
     let arguments: Vec<_> = arguments
         .into_iter()
@@ -85,10 +89,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Copies the directory of a job that runs until the copy has what was committed last.
+/// Copies the directory of a job that runs until the copy has what was committed last: of one that
+/// has nothing more to commit, for the copy is not to be older than the topic of progress.
 fn copied(place: &Place) {
     let state = place.path().join("state");
     let other = place.path().join("other");
+    let (mut before, mut since) = (newest(&state), now());
+    let deadline = since + program::DEADLINE;
+    while since.elapsed() < AT_REST {
+        thread::sleep(Duration::from_millis(20));
+        let after = newest(&state);
+        if after != before {
+            (before, since) = (after, now());
+        }
+        assert!(now() < deadline, "it goes on: {before:?}");
+    }
     loop {
         let before = newest(&state);
         copy(&state, &other);
@@ -130,6 +145,10 @@ fn goes_on(place: &Place, row: &str) {
 
 /// The second one goes on, and the first one, if it is there, ends with 4.
 fn takes_over(place: &Place, old: Option<Running>, mut new: Running, first: First, row: &str) {
+    // A copy is of use as long as the first one commits nothing more.
+    let line = new.wait_err("http://");
+    let (_, address) = line.split_once("http://").unwrap();
+    wait_until_ready(address.trim());
     place.write_missing(60);
     if !place.wait_while(expected(50).len(), || new.is_running()) {
         let ended = new.ended_with_open_input();

@@ -171,14 +171,20 @@ impl Place {
 /// Waits until the job that answers at `address` has taken so many records.
 pub(crate) fn wait_for_records(address: &str, records: usize) {
     let says = format!("\nanabranch_records_entered_total {records}\n");
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    wait_for_answer(address, "/metrics", &says);
+}
+
+/// Waits until every worker of the job that answers at `address` runs.
+pub(crate) fn wait_until_ready(address: &str) {
+    wait_for_answer(address, "/readyz", "HTTP/1.1 200 ");
+}
+
+fn wait_for_answer(address: &str, path: &str, says: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let deadline = now() + Duration::from_mins(1);
     let mut answer = String::new();
-    while !answer.contains(&says) {
-        assert!(
-            now() < deadline,
-            "it has not taken {records} records: {answer}"
-        );
+    while !answer.contains(says) {
+        assert!(now() < deadline, "{path} does not say `{says}`: {answer}");
         answer.clear();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
