@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Door, Work};
+use super::{Door, POST_EVERY, Work};
 use crate::connectors::Found;
 use crate::connectors::pick::{Doing, Partition, mark};
 use crate::state::{Checkpoints, Stand};
@@ -132,7 +132,9 @@ impl<T> Door<T> {
             return Some(self.stop());
         }
         if room.is_some_and(|room| self.state.epoch.number() >= room) {
-            return Some(Work::Wait(None)); // woken when an epoch is complete
+            // Woken when an epoch is complete; until then whoever looks is to see how it stands.
+            self.tell();
+            return Some(Work::Wait(Some(POST_EVERY)));
         }
         if self.is_cut_wanted() {
             self.pace.raise(self.id, self.state.epoch.next());
