@@ -1,9 +1,11 @@
 //! What each operator costs for a record, in processor time of the workers: a job with it less the
-//! same job without it, in memory.
+//! same job without it, in memory; and beside it what the same costs in a plain loop, run in turn
+//! with it, because nanoseconds say as much of the day as of the code.
 //! `cargo bench --bench operators [-- FILTER]`. Then bytes of state, and the longest activation of
 //! any operator at ten million keys. Every run asserts what came out.
 //!
-//! With `ANABRANCH_BENCH_ASSERT` set, what misses half of its goal is an error, and so is an
+//! With `ANABRANCH_BENCH_ASSERT` set, what misses half of its goal both in nanoseconds and
+//! beside the loop is an error, and so is an
 //! activation of more than 20 ms in each of the runs.
 
 #![allow(
@@ -21,13 +23,15 @@ mod jobs;
 mod json;
 #[path = "operators/made.rs"]
 mod made;
+#[path = "operators/plain.rs"]
+mod plain;
 
 use std::env;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
-use jobs::Case;
+use jobs::{Case, Measured};
 use made::{resident, take_spent};
 
 #[global_allocator]
@@ -35,6 +39,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bytes of a key and its count, sum and maximum in an open window.
 const STATE_MAX: f64 = 80.0;
+/// The goals are 0.65 of what a loop reaches, and the floor is half of that.
+const RATIO_MAX: f64 = 3.1;
 
 fn must_hold() -> bool {
     env::var_os("ANABRANCH_BENCH_ASSERT").is_some()
@@ -48,39 +54,70 @@ fn run(case: &Case) -> (Duration, f64) {
     (spent, spent.as_secs_f64() * 1e9 / case.records as f64)
 }
 
-fn middle(mut figures: Vec<f64>) -> f64 {
+fn middle(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    figures.get(figures.len() / 2).copied()
 }
 
-/// The part that is the operator's own, and the goal for it.
-fn tell(name: &str, goal: f64, with: Vec<f64>, without: Vec<f64>) {
-    if with.is_empty() || without.is_empty() {
-        return; // filtered out
+/// Nanoseconds of each run: of the job with the operator, of the one without, and of both loops.
+#[derive(Default)]
+struct Figures([Vec<f64>; 4]);
+
+impl Figures {
+    /// Runs all four in turn; gives the time of the first.
+    fn add(&mut self, measured: &Measured) -> Duration {
+        let (with, without) = (&measured.with, &measured.without);
+        self.0[1].push(run(without).1);
+        let (spent, each) = run(with);
+        self.0[0].push(each);
+        for (figures, plain) in self.0[2..].iter_mut().zip(measured.plain.iter().flatten()) {
+            figures.push(run(plain).1);
+        }
+        spent
     }
-    let (with, without) = (middle(with), middle(without));
-    let own = with - without;
-    println!("| {name} | {own:.1} ns | {goal:.0} ns | {with:.1} - {without:.1} ns |");
-    assert!(!must_hold() || own <= 2.0 * goal, "{name}: {own:.1} ns");
+
+    /// The part that is the operator's own beside its goal, and beside the same in a plain loop.
+    fn tell(self, Measured { name, goal, .. }: &Measured) {
+        let [Some(with), Some(without), in_loop, empty_loop] = self.0.map(middle) else {
+            return; // filtered out
+        };
+        let own = with - without;
+        let Some(plain) = in_loop
+            .zip(empty_loop)
+            .map(|(with, without)| with - without)
+        else {
+            println!("| {name} | {own:.1} | {goal:.0} | {with:.1} - {without:.1} | | |");
+            assert!(!must_hold() || own <= 2.0 * goal, "{name}: {own:.1} ns");
+            return;
+        };
+        let ratio = own / plain;
+        println!(
+            "| {name} | {own:.1} | {goal:.0} | {with:.1} - {without:.1} | {plain:.1} | {ratio:.2} |"
+        );
+        let holds = own <= 2.0 * goal || ratio <= RATIO_MAX;
+        assert!(
+            !must_hold() || holds,
+            "{name}: {own:.1} ns, {ratio:.2} of a loop"
+        );
+    }
 }
 
-fn measure(criterion: &mut Criterion, case: &Case) -> Vec<f64> {
-    let figures = Mutex::new(Vec::new());
+const HEAD: &str = "| operator | own ns | goal | with - without | in a loop | of the loop |\n\
+                    |---|---|---|---|---|---|";
+
+fn measure(criterion: &mut Criterion, measured: &Measured) -> Figures {
+    let figures = Mutex::new(Figures::default());
     let mut group = criterion.benchmark_group("operators");
     group
         .sampling_mode(SamplingMode::Flat)
         .sample_size(10)
         .warm_up_time(Duration::from_millis(1))
         .measurement_time(Duration::from_secs(3))
-        .throughput(Throughput::Elements(case.records));
-    group.bench_function(case.name, |bencher| {
+        .throughput(Throughput::Elements(measured.with.records));
+    group.bench_function(measured.with.name, |bencher| {
         bencher.iter_custom(|times| {
-            let one = |_| {
-                let (spent, each) = run(case);
-                figures.lock().expect("nobody panics").push(each);
-                spent
-            };
-            (0..times).map(one).sum()
+            let mut figures = figures.lock().expect("nobody panics");
+            (0..times).map(|_| figures.add(measured)).sum()
         });
     });
     group.finish();
@@ -100,24 +137,20 @@ fn state() {
 
 /// At ten million keys: some runs each, without criterion, which would take ten.
 fn large() {
-    println!("| ten million keys | own | goal | with - without |");
-    println!("|---|---|---|---|");
+    println!("{HEAD}");
     let watched = activations::Longest::default();
-    let cases = jobs::large(&watched);
-    for (name, goal, with, without) in &cases {
-        let mut longest = Vec::new();
-        let (mut figures, mut bases) = (Vec::new(), Vec::new());
+    for measured in &jobs::large(&watched) {
+        let (mut figures, mut longest) = (Figures::default(), Vec::new());
         for _ in 0..3 {
-            bases.push(run(without).1);
-            let _ = watched.take();
-            figures.push(run(with).1);
+            figures.add(measured);
             longest.push(watched.take());
         }
-        tell(name, *goal, figures, bases);
+        figures.tell(measured);
         println!("|   longest activation (goal 20 ms), how many above 20 ms | {longest:.1?} |");
         // What the system took from the worker in one run, it does not take in each.
         let least = longest.iter().map(|run| run.1).fold(f64::MAX, f64::min);
         let holds = least <= activations::ACTIVATION_MAX;
+        let name = measured.name;
         assert!(
             !must_hold() || holds,
             "{name}: an activation of {least:.1} ms"
@@ -133,16 +166,13 @@ fn main() {
     if !is_filtered {
         state();
     }
-    let cases = jobs::small();
-    let mut figures = Vec::new();
-    for (name, goal, with, without) in &cases {
-        let without = measure(&mut criterion, without);
-        figures.push((name, *goal, measure(&mut criterion, with), without));
-    }
-    println!("| operator | own | goal | with - without |");
-    println!("|---|---|---|---|");
-    for (name, goal, with, without) in figures {
-        tell(name, goal, with, without);
+    let told: Vec<_> = jobs::small()
+        .into_iter()
+        .map(|measured| (measure(&mut criterion, &measured), measured))
+        .collect();
+    println!("{HEAD}");
+    for (figures, measured) in told {
+        figures.tell(&measured);
     }
     if !is_filtered {
         large();

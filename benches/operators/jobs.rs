@@ -11,6 +11,7 @@ use anabranch::timely::dataflow::operators::Exchange;
 use crate::activations::Longest;
 use crate::json::{decode, encode};
 use crate::made::{Item, Made, Total, mix};
+use crate::plain;
 
 /// A job ready to run.
 pub(crate) struct Case {
@@ -19,8 +20,16 @@ pub(crate) struct Case {
     pub(crate) run: Box<dyn Fn()>,
 }
 
-/// Name, goal in nanoseconds, the job with the operator and the one without.
-pub(crate) type Pair = (&'static str, f64, Case, Case);
+/// One operator.
+pub(crate) struct Measured {
+    pub(crate) name: &'static str,
+    /// Nanoseconds a record.
+    pub(crate) goal: f64,
+    pub(crate) with: Case,
+    pub(crate) without: Case,
+    /// The same work in a plain loop, and that loop without it.
+    pub(crate) plain: Option<[Case; 2]>,
+}
 
 const SMALL: u64 = 2_000_000;
 const LARGE: u64 = 10_000_000;
@@ -224,7 +233,7 @@ fn exchange(shape: Shape) -> Case {
 }
 
 /// What criterion measures.
-pub(crate) fn small() -> Vec<Pair> {
+pub(crate) fn small() -> Vec<Measured> {
     let few = Shape {
         records: SMALL,
         keys: 100_000,
@@ -243,43 +252,42 @@ pub(crate) fn small() -> Vec<Pair> {
     };
     let [bid, envelope] = decode();
     vec![
-        (
-            "tumbling, 100 k keys",
-            17.0,
-            tumbling("tumbling", few, None),
-            bare("bare", few, 1),
-        ),
-        (
-            "dedup, 1 M ids",
-            100.0,
-            dedup("dedup", ids, None),
-            bare("bare-ids", ids, 1),
-        ),
-        (
-            "order",
-            25.0,
-            order(disordered),
-            bare("bare-disordered", disordered, 1),
-        ),
-        (
-            "exchange, 2 workers",
-            12.5,
-            exchange(few),
-            bare("bare-2", few, 2),
-        ),
+        Measured {
+            name: "tumbling, 100 k keys",
+            goal: 17.0,
+            with: tumbling("tumbling", few, None),
+            without: bare("bare", few, 1),
+            plain: Some(plain::tumbling(few)),
+        },
+        Measured {
+            name: "dedup, 1 M ids",
+            goal: 100.0,
+            with: dedup("dedup", ids, None),
+            without: bare("bare-ids", ids, 1),
+            plain: Some(plain::dedup(ids)),
+        },
+        Measured {
+            name: "order",
+            goal: 25.0,
+            with: order(disordered),
+            without: bare("bare-disordered", disordered, 1),
+            plain: Some(plain::order(disordered)),
+        },
+        Measured {
+            name: "exchange, 2 workers",
+            goal: 12.5,
+            with: exchange(few),
+            without: bare("bare-2", few, 2),
+            plain: None,
+        },
         bid,
         envelope,
-        (
-            "encode",
-            83.0,
-            encode("encode", few, true),
-            encode("encode-none", few, false),
-        ),
+        encode(few),
     ]
 }
 
 /// What takes too long for criterion.
-pub(crate) fn large(watched: &Longest) -> Vec<Pair> {
+pub(crate) fn large(watched: &Longest) -> Vec<Measured> {
     let twice = Shape {
         records: 2 * LARGE,
         keys: LARGE,
@@ -293,18 +301,20 @@ pub(crate) fn large(watched: &Longest) -> Vec<Pair> {
         disorder: 0,
     };
     vec![
-        (
-            "tumbling, 10 M keys",
-            125.0,
-            tumbling("tumbling-large", twice, Some(watched)),
-            bare("bare-large", twice, 1),
-        ),
-        (
-            "dedup, 10 M ids",
-            100.0,
-            dedup("dedup-large", ids, Some(watched)),
-            bare("bare-large-ids", ids, 1),
-        ),
+        Measured {
+            name: "tumbling, 10 M keys",
+            goal: 125.0,
+            with: tumbling("tumbling-large", twice, Some(watched)),
+            without: bare("bare-large", twice, 1),
+            plain: Some(plain::tumbling(twice)),
+        },
+        Measured {
+            name: "dedup, 10 M ids",
+            goal: 100.0,
+            with: dedup("dedup-large", ids, Some(watched)),
+            without: bare("bare-large-ids", ids, 1),
+            plain: Some(plain::dedup(ids)),
+        },
     ]
 }
 

@@ -1,5 +1,7 @@
 //! JSON, in and out.
 
+use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch::State;
@@ -7,9 +9,11 @@ use anabranch::connectors::generator::{behaviour, bids};
 use anabranch::connectors::{MemorySource, SinkPort};
 use anabranch::event::checked::{AnyObject, AnyString, Stamp};
 use anabranch::prelude::*;
+use serde::de::DeserializeOwned;
 
-use crate::jobs::{Case, Pair, Shape, go};
+use crate::jobs::{Case, Measured, Shape, go};
 use crate::made::{Item, Made, Total};
+use crate::plain;
 
 const JSON: u64 = 400_000;
 
@@ -68,17 +72,37 @@ fn count<T: State>(events: Stream<'_, T>, total: &Total) {
         .sink("out", SinkPort::json);
 }
 
-fn made(make: &dyn Fn(u32, u64, &mut Vec<u8>)) -> MemorySource {
+fn made(make: &dyn Fn(u32, u64, &mut Vec<u8>)) -> Vec<Vec<u8>> {
     let line = |index| {
         let mut line = Vec::new();
         make(0, index, &mut line);
         line
     };
-    MemorySource::new("in", [(0..JSON).map(line).collect::<Vec<_>>()])
+    (0..JSON).map(line).collect()
+}
+
+/// Decodes each line to an owned value, or only goes over them.
+fn decode_loop<T: DeserializeOwned + 'static>(lines: Vec<Vec<u8>>) -> [Case; 2] {
+    let lines = Arc::new(lines);
+    let taken = Arc::clone(&lines);
+    let decode = move || {
+        let decoded = |line: &&Vec<u8>| black_box(sonic_rs::from_slice::<T>(line)).is_ok();
+        lines.iter().filter(decoded).count() as u64
+    };
+    let take = move || {
+        taken
+            .iter()
+            .filter(|line| !black_box(line).is_empty())
+            .count() as u64
+    };
+    [
+        plain::case("loop-decode", JSON, JSON, decode),
+        plain::case("loop-lines", JSON, JSON, take),
+    ]
 }
 
 /// Decodes lines of each kind, or only takes them.
-pub(crate) fn decode() -> [Pair; 2] {
+pub(crate) fn decode() -> [Measured; 2] {
     let nothing = |flow: &Flow<'_>, total: Total| {
         count(
             flow.source::<u8>("in").decode(|_| Ok::<_, String>(0)),
@@ -103,19 +127,23 @@ pub(crate) fn decode() -> [Pair; 2] {
     let of_events = made(&move |_, index, out: &mut Vec<u8>| {
         out.extend_from_slice(&noise[usize::try_from(index).expect("small") % noise.len()]);
     });
+    let memory = |lines: &Vec<Vec<u8>>| MemorySource::new("in", [lines.clone()]);
+    let (bids, events) = (memory(&of_bids), memory(&of_events));
     [
-        (
-            "decode a bid to owned",
-            222.0,
-            lines("decode-bid", &of_bids, bid),
-            lines("bytes-bid", &of_bids, nothing),
-        ),
-        (
-            "decode an envelope to owned",
-            222.0,
-            lines("decode-envelope", &of_events, event),
-            lines("bytes-envelope", &of_events, nothing),
-        ),
+        Measured {
+            name: "decode a bid to owned",
+            goal: 222.0,
+            with: lines("decode-bid", &bids, bid),
+            without: lines("bytes-bid", &bids, nothing),
+            plain: Some(decode_loop::<Bid>(of_bids)),
+        },
+        Measured {
+            name: "decode an envelope to owned",
+            goal: 222.0,
+            with: lines("decode-envelope", &events, event),
+            without: lines("bytes-envelope", &events, nothing),
+            plain: Some(decode_loop::<Envelope>(of_events)),
+        },
     ]
 }
 
@@ -128,8 +156,44 @@ struct Stats {
     max_price: i64,
 }
 
+fn stats(item: Item) -> Stats {
+    Stats {
+        auction: 1_000 + item.key,
+        window_start: EventTime::from_millis(1_714_137_600_000 + item.time),
+        cnt: 7,
+        sum_price: i128::from(item.value) * 100,
+        max_price: item.value,
+    }
+}
+
+pub(crate) fn encode(shape: Shape) -> Measured {
+    Measured {
+        name: "encode",
+        goal: 83.0,
+        with: encoding("encode", shape, true),
+        without: encoding("encode-none", shape, false),
+        plain: Some([true, false].map(|all| encode_loop(shape, all))),
+    }
+}
+
+/// Writes every item into one buffer, or none.
+fn encode_loop(shape: Shape, all: bool) -> Case {
+    let work = move || {
+        let mut buffer = Vec::new();
+        let encoded = |offset: &u64| {
+            let stats = black_box(stats(shape.item(*offset)));
+            if buffer.len() > 1 << 20 {
+                buffer.clear();
+            }
+            !all || sonic_rs::to_writer(&mut buffer, &stats).is_ok()
+        };
+        (0..shape.records).filter(encoded).count() as u64
+    };
+    plain::case("loop-encode", shape.records, shape.records, work)
+}
+
 /// Encodes every item, or none.
-pub(crate) fn encode(name: &'static str, shape: Shape, all: bool) -> Case {
+fn encoding(name: &'static str, shape: Shape, all: bool) -> Case {
     let run = move || {
         let total = Total::default();
         let sum = total.clone();
@@ -138,13 +202,7 @@ pub(crate) fn encode(name: &'static str, shape: Shape, all: bool) -> Case {
             flow.source::<Item>("in")
                 .decode(move |record| Ok::<_, String>(shape.item(record.offset)))
                 .event_time(|item| item.time, Watermarks::lag(Duration::ZERO))
-                .map(|item| Stats {
-                    auction: 1_000 + item.key,
-                    window_start: EventTime::from_millis(1_714_137_600_000 + item.time),
-                    cnt: 7,
-                    sum_price: i128::from(item.value) * 100,
-                    max_price: item.value,
-                })
+                .map(stats)
                 .filter(move |stats| {
                     part.add(1);
                     all || stats.auction == 0
