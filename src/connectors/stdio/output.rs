@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::connectors::file::lines_from;
 use crate::connectors::{Batch, CLOSE_MAX, Share, Sink, Style, Waker, Writer, Written};
@@ -15,13 +15,15 @@ use crate::observe::{now, since};
 
 /// What is written at once: enough to hide the system call.
 const PIECE: usize = 256 << 10;
+/// Whoever waits for a reader looks this often whether it still has to.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Results as lines on standard output; diagnostics never go there.
 ///
 /// The lines of a batch stay together, and all workers share the stream. Lines leave when an epoch
 /// is complete, or sooner when there are many. While nobody takes them, [`Written::Full`] is the
-/// answer; so not more than 256 KiB and a batch wait, and as much is being written. Null values are
-/// no lines.
+/// answer; so not more than 256 KiB and a batch wait, and as much is being written. A checkpoint
+/// waits until they are taken. Null values are no lines.
 ///
 /// # Errors
 /// An operating error when the other end is closed or the system cannot write. It comes with a
@@ -115,6 +117,14 @@ impl<W: Write + Send + 'static> Sink for StreamSink<W> {
             worker,
             waker: share.waker,
         }))
+    }
+
+    fn is_buffered(&self) -> bool {
+        true
+    }
+
+    fn settle(&self, is_over: &dyn Fn() -> bool) -> Result {
+        self.outlet.settle(is_over)
     }
 
     fn stopping(&self) {
@@ -214,6 +224,24 @@ impl Outlet {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until all lines are written, unless it `is_over` before.
+    fn settle(&self, is_over: impl Fn() -> bool) -> Result {
+        let mut queue = lock(&self.queue);
+        queue.due = true;
+        self.changed.notify_all();
+        while queue.failed.is_none() && (queue.writing || !queue.waiting.is_empty()) {
+            // Whoever takes nothing would keep a run alive that is to end.
+            let is_late = queue.asked.is_some_and(|asked| since(asked) > CLOSE_MAX);
+            if is_late || is_over() {
+                let why = "stopped: results were not all taken";
+                return Err(Error::operating(self.name).because(why));
+            }
+            let waited = self.changed.wait_timeout(queue, LOOK);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.check(&queue)
+    }
+
     fn check(&self, queue: &Queue) -> Result {
         let failed = queue.failed.as_deref();
         failed.map_or(Ok(()), |cause| {
@@ -252,23 +280,7 @@ impl Writer for StreamWriter {
     }
 
     fn close(&mut self) -> Result {
-        self.flush()?;
-        let mut queue = lock(&self.outlet.queue);
-        while queue.failed.is_none() && (queue.writing || !queue.waiting.is_empty()) {
-            let Some(asked) = queue.asked else {
-                queue = self.outlet.wait(queue);
-                continue;
-            };
-            // Whoever takes nothing would keep a run alive that is to end.
-            let left = CLOSE_MAX.saturating_sub(since(asked));
-            if left.is_zero() {
-                let why = "stopped: results were not all taken";
-                return Err(Error::operating(self.outlet.name).because(why));
-            }
-            let waited = self.outlet.changed.wait_timeout(queue, left);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        self.outlet.check(&queue)
+        self.outlet.settle(|| false)
     }
 }
 
@@ -372,6 +384,37 @@ mod tests {
         writer.close().unwrap();
         sink.finish(true).unwrap();
         assert_eq!(reader.join().unwrap().unwrap(), taken * 100_000 + 60_000);
+    }
+
+    #[test]
+    fn what_is_not_taken_is_not_settled() {
+        let (mut output, input) = io::pipe().unwrap();
+        let sink = StreamSink::to("pipe", input);
+        assert!(sink.is_buffered());
+        sink.prepare().unwrap();
+        let mut writer = sink.open(share(1).0).unwrap();
+        sink.settle(&|| panic!("there is nothing to wait for"))
+            .unwrap();
+        // More than a pipe holds, and less than leaves by itself.
+        assert_eq!(writer.write(&lines(200, 999), 0).unwrap(), Written::All);
+        let looks = AtomicUsize::new(0);
+        let over = sink.settle(&|| looks.fetch_add(1, Ordering::SeqCst) == 3);
+        let over = over.unwrap_err();
+        assert_eq!(over.exit_code(), 1);
+        assert_eq!(
+            over.to_string(),
+            "pipe: stopped: results were not all taken"
+        );
+        thread::scope(|scope| {
+            let settled = scope.spawn(|| sink.settle(&|| false));
+            let mut text = vec![0; 200_000];
+            output.read_exact(&mut text).unwrap();
+            settled.join().unwrap().unwrap();
+        });
+        drop(output);
+        writer.write(&lines(1, 1), 0).unwrap();
+        let closed = sink.settle(&|| false).unwrap_err();
+        assert!(closed.to_string().starts_with("pipe: closed"), "{closed}");
     }
 
     #[test]
