@@ -151,10 +151,9 @@ impl Sink for FileSink {
 
     fn outputs(&self) -> Option<&dyn Outputs> {
         // What was written to a device or a pipe cannot be taken back; a path that is no text has
-        // no form in a manifest.
-        let path = self.path();
-        let ordinary = fs::metadata(&path).map_or(true, |it| it.is_file() || it.is_dir());
-        (ordinary && path.to_str().is_some()).then_some(self)
+        // no form in a manifest. `/dev/stdout` may lead to a pipe, which has no path at all.
+        let ordinary = fs::metadata(&self.path).map_or(true, |it| it.is_file() || it.is_dir());
+        (ordinary && self.path().to_str().is_some()).then_some(self)
     }
 
     fn prepare(&self) -> Result {
@@ -192,9 +191,13 @@ impl Sink for FileSink {
 
     fn open(&self, share: Share) -> Result<Box<dyn Writer>> {
         let about = |cause| cannot_write(&self.path, cause);
+        let mut piece_bytes = share.buffer_bytes.min(PIECE);
         let (place, packing) = match &*self.output() {
             Output::None => return Err(about(io::Error::other("it is not prepared"))),
             Output::File(single) => {
+                if lock(single).is_in_place() {
+                    piece_bytes = 0; // a checkpoint counts on what was taken
+                }
                 let place = Place::File(self.path.clone(), Arc::clone(single));
                 (place, Packing::of(&self.path))
             }
@@ -205,7 +208,6 @@ impl Sink for FileSink {
             Output::Kept(kept) => return kept.open(&share),
         };
         let waits = packing != Packing::Plain;
-        let piece_bytes = share.buffer_bytes.min(PIECE);
         let packer = packing.packer().map_err(about)?;
         Ok(Box::new(FileWriter {
             place,
@@ -272,6 +274,10 @@ impl Single {
             written: false,
             failed: false,
         })
+    }
+
+    fn is_in_place(&self) -> bool {
+        matches!(self.target, Target::InPlace(_))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -398,6 +404,8 @@ pub(super) fn cannot_write(path: &Path, cause: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
     use std::thread;
 
     use super::*;
@@ -592,8 +600,7 @@ mod tests {
         let sink = FileSink::new("/dev/full", false);
         sink.prepare().unwrap();
         let mut writer = sink.open(share(0)).unwrap();
-        writer.write(&batch(&["1"]), 0).unwrap();
-        let error = writer.flush().unwrap_err();
+        let error = writer.write(&batch(&["1"]), 0).unwrap_err();
         assert_eq!(error.exit_code(), 1);
         assert!(
             error
@@ -626,6 +633,29 @@ mod tests {
         let place = sink.path();
         fs::remove_file(&real).unwrap();
         assert_eq!(sink.path(), place);
+    }
+
+    #[test]
+    fn what_a_pipe_is_given_is_in_it_at_once_packed_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
+            let (mut output, input) = io::pipe().unwrap();
+            let path = folder.path().join(name);
+            let descriptor = format!("/proc/self/fd/{}", input.as_raw_fd());
+            std::os::unix::fs::symlink(descriptor, &path).unwrap();
+            let sink = FileSink::new(&path, false);
+            assert!(sink.outputs().is_none());
+            sink.prepare().unwrap();
+            let mut writer = sink.open(share(0)).unwrap();
+            assert_eq!(writer.write(&batch(&["1"]), 0).unwrap(), Written::All);
+            // As if it were killed: neither flushed nor closed.
+            drop((writer, sink, input));
+            let mut taken = Vec::new();
+            output.read_to_end(&mut taken).unwrap();
+            let copy = folder.path().join(format!("copy-{name}"));
+            fs::write(&copy, taken).unwrap();
+            assert_eq!(read(&copy), ["1"], "{name}");
+        }
     }
 
     #[test]
