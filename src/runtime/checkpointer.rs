@@ -4,7 +4,8 @@
 //! ```text
 //! STEP 1  due       a door declares the next epoch that it ends
 //! STEP 2  gathered  every operator, door and source has told its part, and the probe behind all
-//!                   sinks has passed the epoch; files of results are cut there
+//!                   sinks has passed the epoch; sinks that a crash could take results from are
+//!                   waited for, and files of results are cut there
 //! STEP 3  prepared  logs synced, manifest durable
 //! STEP 4  committed progress and results become visible together, files get their names; sinks go
 //!                   on
@@ -72,7 +73,7 @@ pub(super) struct Checkpointer {
     pub(super) store: Store,
     pub(super) commit: Option<Arc<dyn Commit>>,
     pub(super) sources: Vec<Arc<dyn Source>>,
-    /// Files that become visible with checkpoints.
+    /// Files that become visible with checkpoints, and sinks that are waited for.
     pub(super) results: Results,
     pub(super) interval: Duration,
     /// Whether a run that has read everything is never to be continued.
@@ -313,10 +314,10 @@ impl Checkpointer {
             manifest.full_bytes = self.store.bytes();
         }
         crash_point("checkpoint gathered");
-        // Whoever has taken over may have given their names to files that are appended to here.
-        self.store.check_newest()?;
         let ends = self.state.last && covered && (!self.bounded || read);
         self.results.settle(&|| self.control.is_faulty())?;
+        // Whoever has taken over may have given their names to files that are appended to here.
+        self.store.check_newest()?;
         manifest.outputs = self.results.cut(ends)?;
         self.settle(manifest)?;
         if let Some(declared) = gathered.declared.filter(|_| gathered.full) {
