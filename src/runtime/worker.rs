@@ -75,9 +75,7 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
         claim = rebuild(&plan, *again, run, claim)?;
     }
     let recovered = recovery::recover(&plan, claim)?;
-    at_once(&plan.sources, |source| source.prepare())?;
-    make_output_dir(&plan)?;
-    at_once(&plan.sinks, |sink| sink.prepare())?;
+    prepare(&plan, recovered.as_ref())?;
     tell_sinks_of_stop(&plan, run);
     let bounded = plan.is_bounded();
     let sinks = plan.sinks.clone();
@@ -122,6 +120,16 @@ pub(crate) fn run(mut plan: Plan, run: &Run) -> Result<Summary> {
         }
         _ => outcome.map(|()| Summary::of(&run.metrics)),
     }
+}
+
+/// Prepares sources, and then sinks.
+fn prepare(plan: &Plan, recovered: Option<&Recovered>) -> Result {
+    at_once(&plan.sources, |source| source.prepare())?;
+    make_output_dir(plan)?;
+    // Files are cut to what was committed: whoever was stopped on its way here, and taken over,
+    // does not know of what its successor has committed.
+    recovered.map_or(Ok(()), |found| found.store.check_newest())?;
+    at_once(&plan.sinks, |sink| sink.prepare())
 }
 
 fn make_output_dir(plan: &Plan) -> Result {
@@ -339,3 +347,6 @@ pub(crate) fn panicked(operator: &str, panic: &(dyn Any + Send)) -> Error {
         format!("operator `{operator}` panicked: {text}"),
     )
 }
+
+#[cfg(test)]
+mod tests;
