@@ -10,6 +10,7 @@ use std::sync::Arc;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+use super::worker::operator_panicked;
 use super::{Plan, Run};
 use crate::connectors::write_letters;
 use crate::error::{Error, Result};
@@ -169,7 +170,7 @@ pub(crate) fn describe(
         match built {
             Ok(built) => built.description,
             Err(panic) => Description {
-                errors: vec![super::panicked(&Running::get(), &*panic)],
+                errors: vec![operator_panicked(&*panic)],
                 ..Description::default()
             },
         }

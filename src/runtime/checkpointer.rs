@@ -130,7 +130,8 @@ impl Checkpointer {
     /// Works until the run is over, or fails or panics and ends it.
     pub(super) fn run(mut self) -> Self {
         let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
-        let worked = worked.unwrap_or_else(|panic| Err(panicked("checkpoints", &*panic)));
+        let worked =
+            worked.unwrap_or_else(|panic| Err(panicked("the thread of checkpoints", &*panic)));
         if let Err(error) = worked {
             self.control.fail(self.store.why(error));
         }

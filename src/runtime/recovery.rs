@@ -356,7 +356,7 @@ impl Checkpointing {
         }
         self.checkpoints.tell(Note::Look);
         let ended = self.thread.join();
-        let checkpointer = ended.map_err(|panic| panicked("checkpoints", &*panic))?;
+        let checkpointer = ended.map_err(|panic| panicked("the thread of checkpoints", &*panic))?;
         if let Some(commit) = &checkpointer.commit {
             commit.stop();
         }

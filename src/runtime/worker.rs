@@ -192,7 +192,7 @@ pub(super) fn at_once<T: Sync>(these: &[T], work: impl Fn(&T) -> Result + Sync) 
         let first = work(first);
         let rest: Vec<_> = rest.into_iter().map(ScopedJoinHandle::join).collect();
         rest.into_iter().fold(first, |before, result| {
-            let result = result.unwrap_or_else(|panic| Err(panicked("connecting", &*panic)));
+            let result = result.unwrap_or_else(|panic| Err(panicked("a connector", &*panic)));
             match (before, result) {
                 (Err(before), Err(next)) => Err(both(before, &next)),
                 (before, result) => before.and(result),
@@ -229,7 +229,7 @@ pub(super) fn execute(plan: Plan, run: &Run, checkpoints: Option<Arc<Checkpoints
         }));
         match driven {
             Ok(()) => {}
-            Err(panic) => common.control.fail(panicked(&Running::get(), &*panic)),
+            Err(panic) => common.control.fail(operator_panicked(&*panic)),
         }
         life.end();
         if common.control.is_faulty() {
@@ -336,16 +336,18 @@ fn first_open(probe: &ProbeHandle<Epoch>) -> Option<Epoch> {
     probe.with_frontier(|frontier| frontier.first().copied())
 }
 
-/// The error of a panic in `operator`.
-pub(crate) fn panicked(operator: &str, panic: &(dyn Any + Send)) -> Error {
+/// The error of a panic in the operator that runs on this thread.
+pub(super) fn operator_panicked(panic: &(dyn Any + Send)) -> Error {
+    panicked(&format!("operator `{}`", Running::get()), panic)
+}
+
+/// The error of a panic in `what`.
+pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    Error::new(
-        ErrorKind::Panic,
-        format!("operator `{operator}` panicked: {text}"),
-    )
+    Error::new(ErrorKind::Panic, format!("{what} panicked: {text}"))
 }
 
 #[cfg(test)]

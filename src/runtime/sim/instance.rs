@@ -26,12 +26,11 @@ use crate::observe::simulated::Clock;
 use crate::runtime::build::Common;
 use crate::runtime::checkpointer::Checkpointer;
 use crate::runtime::progress_record::ProgressRecord;
-use crate::runtime::worker::{Driven, Run, panicked};
+use crate::runtime::worker::{Driven, Run, operator_panicked, panicked};
 use crate::runtime::{Plan, Settings, rebuild, recovery};
 use crate::state::disk::Disk;
 use crate::state::durable;
 use crate::state::store::newest_generation;
-use crate::stream::Running;
 
 /// Bytes from which on logs are written anew: so few that it happens.
 const SMALL: u64 = 200;
@@ -319,7 +318,7 @@ fn step(driven: &mut Driven, worker: &mut Worker, run: &Run) -> bool {
         true
     }));
     stepped.unwrap_or_else(|panic| {
-        run.control.fail(panicked(&Running::get(), &*panic));
+        run.control.fail(operator_panicked(&*panic));
         false
     })
 }

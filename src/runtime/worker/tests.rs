@@ -1,4 +1,4 @@
-//! Whoever was taken over while it started leaves files alone.
+//! Whoever was taken over while it started leaves files alone; and a panic is told with its place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,16 @@ fn plan(folder: &Path, source: Slow) -> Plan {
         .bind_sink("late", NullSink::new())
         .bind_sink("dead", NullSink::new());
     Plan::new("job", &job, &settings).unwrap()
+}
+
+#[test]
+fn a_panic_outside_of_operators_names_none() {
+    let connector = |nth: &usize| {
+        assert!(*nth == 0, "no such broker");
+        Ok(())
+    };
+    let error = at_once(&[0, 1], connector).unwrap_err();
+    assert_eq!(error.to_string(), "a connector panicked: no such broker");
 }
 
 #[test]
