@@ -48,11 +48,11 @@ struct Reader {
 
 impl Reader {
     fn of<R: Read>(open: impl FnOnce() -> R + Send + 'static) -> Self {
-        let ((begin, begun), (go_on, told), (give, read)) = (channel(), channel(), channel());
+        let ((start, begun), (go_on, told), (give, read)) = (channel(), channel(), channel());
         thread::spawn(move || {
             let (mut from, mut all) = (open(), vec![0]);
             from.read_exact(&mut all).unwrap();
-            begin.send(()).unwrap();
+            start.send(()).unwrap();
             if told.recv().is_ok() {
                 from.read_to_end(&mut all).unwrap();
                 give.send(all).unwrap();
@@ -75,9 +75,9 @@ fn checkpoints(folder: &Path) -> Vec<String> {
     generations.flat_map(|path| names(&path)).collect()
 }
 
-/// Starts a job whose results nobody takes, and sends it `signal` when it stands still; returns the
-/// whole lines that were in the pipe.
-fn interrupted(folder: &Path, stats: &str, signal: &str) -> Vec<String> {
+/// Starts a job whose results nobody takes, and sends it `signal` when it stands still; returns
+/// what was in the pipe.
+fn interrupted(folder: &Path, stats: &str, signal: &str) -> Vec<u8> {
     let job = arguments(stats, &STATE);
     let mut running = Running::start_unread(&mut program("bid_stats", folder, &job));
     let out = running.take_out();
@@ -105,7 +105,7 @@ fn interrupted(folder: &Path, stats: &str, signal: &str) -> Vec<String> {
     let ended = running.ended_with_open_input();
     let code = if signal == "KILL" { 137 } else { 143 };
     assert_eq!(ended.code, code, "{}", ended.said());
-    whole_lines(&reader.rest(), stats.ends_with(".gz"))
+    reader.rest()
 }
 
 fn whole_lines(bytes: &[u8], packed: bool) -> Vec<String> {
@@ -135,12 +135,12 @@ fn what_nobody_has_taken_does_not_count_for_a_checkpoint() {
         .out
         .into_iter()
         .collect();
-    for (stats, signal) in [
-        ("stats=-", "KILL"),
-        ("stats=-", "TERM"),
-        ("stats=file:pipe.gz", "KILL"),
+    for (stats, packed, signal) in [
+        ("stats=-", false, "KILL"),
+        ("stats=-", false, "TERM"),
+        ("stats=file:pipe.gz", true, "KILL"),
     ] {
-        let taken = interrupted(folder, stats, signal);
+        let taken = whole_lines(&interrupted(folder, stats, signal), packed);
         assert!(taken.len() < expected.len(), "{stats} {signal}");
         let ended = run("bid_stats", folder, &arguments("stats=-", &STATE));
         assert_eq!(ended.code, 0, "{}", ended.said());

@@ -195,7 +195,7 @@ impl Sink for FileSink {
         let (place, packing) = match &*self.output() {
             Output::None => return Err(about(io::Error::other("it is not prepared"))),
             Output::File(single) => {
-                if lock(single).is_in_place() {
+                if matches!(lock(single).target, Target::InPlace(_)) {
                     piece_bytes = 0; // a checkpoint counts on what was taken
                 }
                 let place = Place::File(self.path.clone(), Arc::clone(single));
@@ -274,10 +274,6 @@ impl Single {
             written: false,
             failed: false,
         })
-    }
-
-    fn is_in_place(&self) -> bool {
-        matches!(self.target, Target::InPlace(_))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
