@@ -26,12 +26,12 @@ struct Altered {
     backlog: Arc<AtomicU64>,
 }
 
-type Change = fn(Fetched, &mut Vec<Record<'_>>) -> Fetched;
+type Change = fn(Fetched, &mut [Record<'_>]) -> Fetched;
 
 const UNSAID: u64 = u64::MAX;
 
 /// More may come: it never ends.
-fn unending(fetched: Fetched, records: &mut Vec<Record<'_>>) -> Fetched {
+fn unending(fetched: Fetched, records: &mut [Record<'_>]) -> Fetched {
     match fetched {
         Fetched::End if records.is_empty() => Fetched::CaughtUp,
         _ => Fetched::Some,
@@ -39,7 +39,7 @@ fn unending(fetched: Fetched, records: &mut Vec<Record<'_>>) -> Fetched {
 }
 
 /// The first record of each batch has the offset of the one before it.
-fn repeating(fetched: Fetched, records: &mut Vec<Record<'_>>) -> Fetched {
+fn repeating(fetched: Fetched, records: &mut [Record<'_>]) -> Fetched {
     if let Some(first) = records.first_mut() {
         first.offset = first.offset.saturating_sub(1);
     }
