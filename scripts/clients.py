@@ -130,12 +130,24 @@ def admin():
     client.create_partitions([NewPartitions("py-admin", 3)])["py-admin"].result(DEADLINE)
     there = lambda: client.list_topics(timeout=DEADLINE).topics
     wait(lambda: len(there()["py-admin"].partitions) == 3)
-    described = client.describe_topics(
-        TopicCollection(["py-admin"]), request_timeout=DEADLINE
-    )["py-admin"].result()
-    assert len(described.partitions) == 3 and str(described.topic_id)
-    client.delete_topics(["py-admin"])["py-admin"].result(DEADLINE)
-    wait(lambda: "py-admin" not in there())
+
+    def described():
+        names = TopicCollection(["py-admin"])
+        return client.describe_topics(names, request_timeout=DEADLINE)["py-admin"].result()
+
+    def delete():
+        client.delete_topics(["py-admin"])["py-admin"].result(DEADLINE)
+        wait(lambda: "py-admin" not in there())
+
+    first = described()
+    assert len(first.partitions) == 3, first.partitions
+    assert str(described().topic_id) == str(first.topic_id)
+    # Of the same name, and another topic.
+    delete()
+    topic("py-admin")
+    wait(lambda: "py-admin" in there())
+    assert str(described().topic_id) != str(first.topic_id)
+    delete()
 
 
 for check in (codecs, transactions, groups, admin):

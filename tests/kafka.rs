@@ -26,7 +26,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anabranch::DeadLimit;
 use anabranch::prelude::*;
 use oracle::hostile::{self, Plan};
-use oracle::{At, Input, Letter, Params, TopicPart, compare};
+use oracle::malformed::{apply, members, odd, wrong};
+use oracle::time::Unit;
+use oracle::{At, Input, Letter, Params, TopicPart, TopicRecord, compare};
 use topics::{Headers, Message, Sent, Topics, header};
 
 /// A record of a letter topic as the oracle says it.
@@ -68,6 +70,21 @@ fn cases() -> [Case; 2] {
             sink: "activity",
         },
     ]
+}
+
+/// The same, and nothing as it is by default.
+fn other_cases() -> [Case; 2] {
+    cases().map(|case| Case {
+        params: Params {
+            size: 7_000,
+            lag: 500,
+            allowed_lateness: 3_000,
+            retention: 5_000,
+            unit: Unit::Microseconds,
+            ..case.params
+        },
+        ..case
+    })
 }
 
 /// Runs a bounded job from `input`, which lies in a topic, to fresh topics.
@@ -204,7 +221,7 @@ fn hostile_topics_have_one_answer() {
     } else {
         (1..3, &[1, 3][..])
     };
-    for case in cases() {
+    for case in cases().into_iter().chain(other_cases()) {
         for seed in seeds.clone() {
             let name = Topics::fresh(&format!("hostile-{seed}"));
             let partitions = 1 + seed as usize * 2;
@@ -220,6 +237,51 @@ fn hostile_topics_have_one_answer() {
                 hold(&topics, &case, &name, &input, *workers);
             }
         }
+    }
+}
+
+/// A topic with each kind of record that is wrong or odd.
+fn malformed(params: &Params, name: &str) -> Input {
+    let (wrong, odd) = (wrong(params.job), odd(params.job));
+    let edits = (0_i64..).zip(wrong.iter().chain(&odd));
+    let records = edits.map(|(nth, edit)| {
+        let mut members = members(params.job);
+        if params.job == oracle::Job::UserActivity {
+            members[0].1 = format!("\"e{nth}\""); // else all of them repeat one event
+        }
+        if nth < wrong.len() as i64 {
+            // Were one of them believed, all behind it would be late.
+            let time = members.iter_mut().find(|(name, _)| name.contains("time"));
+            "90000000000".clone_into(&mut time.unwrap().1);
+        }
+        TopicRecord {
+            offset: nth,
+            timestamp: Some(4_102_444_800_000), // 2100: no time is too far ahead of it
+            key: None,
+            value: Some(apply(*edit, &members)),
+            headers: Vec::new(),
+        }
+    });
+    Input::Topic {
+        name: name.to_owned(),
+        partitions: vec![TopicPart {
+            number: 0,
+            records: records.collect(),
+        }],
+    }
+}
+
+#[test]
+fn every_kind_of_malformed_record_is_dead_and_every_odd_one_is_used() {
+    let topics = Topics::new();
+    for case in cases() {
+        let name = Topics::fresh("malformed");
+        let input = malformed(&case.params, &name);
+        let counts = oracle::run(&input, &case.params).counts;
+        let due = (wrong(case.params.job).len(), odd(case.params.job).len());
+        assert_eq!((counts.dead, counts.used), due);
+        fill(&topics, &name, &input);
+        hold(&topics, &case, &name, &input, 2);
     }
 }
 

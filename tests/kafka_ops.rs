@@ -14,13 +14,15 @@ mod topics;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anabranch::broker::DevBroker;
-use program::{Ended, Running, bid, program, run};
+use program::{Ended, Running, bid, now, program, run};
 use tempfile::tempdir;
-use topics::Topics;
+use topics::{Message, Topics};
+
+/// Where a job answers over HTTP: at any port that is free.
+const ANSWERS: &str = "127.0.0.1:0";
 
 /// Names of a job's topics, none of which exists yet: source, results, late, dead.
 fn names() -> [String; 4] {
@@ -247,9 +249,9 @@ fn a_topic_that_is_deleted_meanwhile_ends_the_run_and_is_named() {
 
     let mut into = started(&writing(&topics, &names[1]), &[]);
     into.write(&(bid(1, 2, 1_000) + &bid(1, 2, 30_000)));
-    while topics.read(&names[1]).is_empty() {}
+    topics.wait_for(&names[1], 1, || into.assert_runs());
     topics.delete(&names[1]);
-    into.write(&bid(1, 2, 60_000));
+    into.write_if_open(&bid(1, 2, 60_000));
     let ended = into.ended_with_open_input();
     assert_eq!(ended.code, 1, "{}", ended.said());
     let error = ended.err.last().unwrap();
@@ -281,15 +283,9 @@ fn writing(topics: &Topics, topic: &str) -> Vec<String> {
     ))
 }
 
-fn now() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "measures how long a job waits")]
-    Instant::now()
-}
-
-/// The job is given time to read what it has, its broker goes, and somebody stops it.
+/// The broker of a job that is busy goes, and somebody stops it.
 #[track_caller]
 fn ends_in_time(running: Running, broker: DevBroker, says: &str) {
-    thread::sleep(Duration::from_secs(1));
     drop(broker);
     running.signal("TERM");
     let start = now();
@@ -307,9 +303,12 @@ fn a_stream_whose_broker_is_gone_ends_in_time_after_a_signal() {
     let broker = DevBroker::builder().topic("stats", 1).start().unwrap();
     let topics = Topics::at(broker.bootstrap());
     // What it has written stays on its way.
-    let slow = ["-X", "linger.ms=3000", "-w", "1"];
+    let slow = ["-X", "linger.ms=30000", "-w", "1", "--http", ANSWERS];
     let mut running = started(&writing(&topics, "stats"), &slow);
+    let address = running.address();
     running.write(&(bid(1, 2, 1_000) + &bid(1, 2, 30_000)));
+    let says = "\nanabranch_sink_records_total{sink=\"stats\"} 1\n";
+    running.wait_for_answer(&address, "/metrics", says);
     ends_in_time(
         running,
         broker,
@@ -329,11 +328,13 @@ fn a_commit_whose_broker_is_gone_ends_in_time_after_a_signal() {
     let folder = tempdir().unwrap();
     let state = folder.path().join("state").display().to_string();
     let kept = ["--job-id", "job", "--state-dir", &state];
-    let seldom = ["--checkpoint-interval", "1m"];
+    let seldom = ["--checkpoint-interval", "1m", "--http", ANSWERS];
     let more = [&kept[..], &seldom].concat();
-    let running = started(&bound(&topics, &names), &more);
-    while topics.read("stats").is_empty() {}
+    let mut running = started(&bound(&topics, &names), &more);
+    let address = running.address();
+    topics.wait_for("stats", 1, || running.assert_runs());
     fill(&topics, "bids", &[60]);
+    running.wait_for_records(&address, 3);
     ends_in_time(running, broker, "stopped: results were not all taken");
 }
 
@@ -350,13 +351,17 @@ fn a_broker_that_dies_is_waited_for_until_the_timeout() {
     let hasty = ["--broker-timeout", "3s"];
     let mut from = started(&reading(&topics, &names[0]), &hasty);
     let mut into = started(&writing(&topics, &names[1]), &hasty);
+    let mut patient_into = started(&writing(&topics, &names[2]), &[]);
     patient.next_out();
     from.next_out();
-    into.write(&(bid(1, 2, 1_000) + &bid(1, 2, 30_000)));
-    while topics.read(&names[1]).is_empty() {}
+    for (into, topic) in [(&mut into, &names[1]), (&mut patient_into, &names[2])] {
+        into.write(&(bid(1, 2, 1_000) + &bid(1, 2, 30_000)));
+        topics.wait_for(topic, 1, || into.assert_runs());
+    }
     kafka("kill");
     let start = now();
     into.write(&bid(1, 2, 60_000));
+    patient_into.write(&bid(1, 2, 60_000));
     for (running, topic) in [(from, &names[0]), (into, &names[1])] {
         let ended = running.ended_with_open_input();
         assert_eq!(ended.code, 1, "{}", ended.said());
@@ -373,7 +378,12 @@ fn a_broker_that_dies_is_waited_for_until_the_timeout() {
     kafka("up");
     fill(&topics, &names[0], &[60]);
     assert!(patient.next_out().contains("\"window_start\":30000"));
+    // What had to be written while nobody took it.
+    let written = topics.wait_for(&names[2], 2, || patient_into.assert_runs());
+    let later = |message: &Message| message.text().contains("\"window_start\":30000");
+    assert!(written.iter().any(later), "{written:?}");
     patient.signal("TERM");
-    let ended = patient.ended_with_open_input();
-    assert_eq!(ended.code, 0, "{}", ended.said());
+    for ended in [patient.ended_with_open_input(), patient_into.ended()] {
+        assert_eq!(ended.code, 0, "{}", ended.said());
+    }
 }

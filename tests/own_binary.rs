@@ -6,7 +6,8 @@
 //!
 //! Caught here: a panic that ends with another code, hides its operator, leaves a half output under
 //! its final name or replaces a whole one; two sources that share standard input; a letter that
-//! came after entry and is in no summary; a `describe` that keeps a condition to itself.
+//! came after entry and is in no summary; a `describe` that keeps a condition to itself; state that
+//! is dropped, or begun with nothing, and not named.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     tests::two_sources_cannot_share_standard_input();
     tests::letters_after_entry_are_in_the_summary();
     tests::describe_says_when_dedup_eager_is_exact();
+    tests::what_becomes_of_state_is_told_of_each_operator();
     ExitCode::SUCCESS
 }
 
@@ -77,6 +79,13 @@ fn job(name: &str) -> Job {
             kept.process("careful", Careful).sink("out", |s| s.json());
             Ok(())
         }),
+        // As `careful`, with one operator more.
+        "once" => Job::new(name, |flow: &Flow<'_>| {
+            let once = numbers(flow, "numbers").dedup(|number| number.n, Duration::from_secs(1));
+            let kept = once.key_by(|_| ());
+            kept.process("careful", Careful).sink("out", |s| s.json());
+            Ok(())
+        }),
         _ => Job::new(name, |flow: &Flow<'_>| {
             let once = numbers(flow, "numbers");
             let once = once.dedup_eager(|number| number.n, Duration::from_secs(1));
@@ -89,24 +98,17 @@ fn job(name: &str) -> Job {
 mod tests {
     use std::fs;
     use std::path::Path;
-    use std::process::Command;
 
     use tempfile::tempdir;
 
     use super::JOB;
-    use super::program::{Ended, Running, names};
+    use super::program::{Ended, Running, binary_at, names};
 
     /// Runs the job `name` of this program in `folder`.
     fn run(name: &str, folder: &Path, arguments: &[&str]) -> Ended {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        // What the tests themselves are told is nothing to the program.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ANABRANCH_") {
-                command.env_remove(name);
-            }
-        }
-        command.current_dir(folder).args(arguments).env(JOB, name);
-        command.env_remove("RUST_BACKTRACE");
+        let this = std::env::current_exe().expect("this program");
+        let mut command = binary_at(&this, folder, arguments);
+        command.env(JOB, name).env_remove("RUST_BACKTRACE");
         Running::start(&mut command).ended()
     }
 
@@ -180,6 +182,42 @@ mod tests {
         assert_eq!(last, Some(summary), "{}", ended.said());
         let letters = fs::read_to_string(folder.path().join("out/dead.jsonl")).expect("letters");
         assert!(letters.contains("\"reason\":\"processing\""), "{letters}");
+    }
+
+    pub(super) fn what_becomes_of_state_is_told_of_each_operator() {
+        for (was, is, refusal, told) in [
+            (
+                "once",
+                "careful",
+                "which the job has no more",
+                "state: reused: careful; dropped: dedup",
+            ),
+            (
+                "careful",
+                "once",
+                "has no state in `state`: it is new",
+                "state: reused: careful; starts empty: dedup",
+            ),
+        ] {
+            let folder = tempdir().expect("a folder");
+            write(folder.path(), 5);
+            let start = |name: &str, more: &[&str]| {
+                let kept = ["--job-id", "job", "--state-dir", "state"];
+                run(name, folder.path(), &[&FILES[..], &kept, more].concat())
+            };
+            let ended = start(was, &["--catch-up"]);
+            assert_eq!(ended.code, 0, "{}", ended.said());
+            let refused = start(is, &[]);
+            assert_eq!(refused.code, 3, "{}", refused.said());
+            let said = refused.said();
+            let says = ["operator `dedup` (", refusal, "--allow-empty dedup"];
+            assert!(says.iter().all(|part| said.contains(part)), "{said}");
+            let ended = start(is, &["--allow-empty", "dedup"]);
+            assert_eq!(ended.code, 0, "{}", ended.said());
+            let lines = ended.err.iter().filter(|line| line.contains("state: "));
+            let lines: Vec<_> = lines.collect();
+            assert!(lines.len() == 1 && lines[0].ends_with(told), "{lines:?}");
+        }
     }
 
     pub(super) fn describe_says_when_dedup_eager_is_exact() {

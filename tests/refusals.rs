@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use once::{Place, expected};
-use program::{Ended, bid, run};
+use program::{Ended, Running, bid, program, run};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 use topics::Topics;
@@ -385,6 +385,82 @@ fn a_copy_of_older_state_is_not_gone_on_with() {
     assert_refused(&place.run(&["--bounded"]), &missing);
     assert_runs(&place.run(&["--rebuild", "--bounded"]));
     assert_eq!(place.seen(), expected(60));
+}
+
+/// A process with the id and topics of `job`, and the directory of `place`.
+fn astray(job: &Place, place: &Place, more: &[&str]) -> Ended {
+    let arguments = job.arguments(more);
+    Running::start(&mut program("bid_stats", place.path(), &arguments)).ended()
+}
+
+#[test]
+fn state_of_another_job_is_refused_and_whose_it_is_goes_on() {
+    let place = Place::new();
+    let (other, third) = (place.beside(), place.beside());
+    place.write(0, 30);
+    assert_runs(&place.run(&["--catch-up"]));
+    assert_runs(&other.run(&["--catch-up"]));
+    // One that has committed nothing yet.
+    let number = shown(place.path(), "state")["checkpoint"].clone();
+    let no_progress = format!(
+        "state directory `state` has checkpoint {number} of job `{}`, and kafka:{}.progress has no \
+         progress: it is another cluster, or the topic was deleted; to start afresh empty the \
+         directory",
+        place.id, third.id
+    );
+    assert_refused(&astray(&third, &place, &["--bounded"]), &no_progress);
+    assert_refused(
+        &astray(&third, &place, &["--bounded", "--check"]),
+        &no_progress,
+    );
+    assert_runs(&third.run(&["--bounded"]));
+    // One that was told to take over, and has progress of its own; either way round.
+    let swapped = |job: &Place, theirs: &Place| {
+        format!(
+            "state directory `state` is of another run than kafka:{0}.progress: job `{0}` there, \
+             job `{1}` here; give its own --state-dir, or {REBUILD}",
+            job.id, theirs.id
+        )
+    };
+    let mut owner = place.start(&[]);
+    place.write(30, 60);
+    place.wait_for(expected(50).len());
+    let pairs = [(&other, &place), (&place, &other)];
+    for (job, theirs) in pairs {
+        let refused = astray(job, theirs, &["--take-over"]);
+        assert_refused(&refused, &swapped(job, theirs));
+    }
+    place.write(60, 90);
+    assert_eq!(place.wait_for(expected(80).len()), expected(80));
+    owner.assert_runs();
+    owner.signal("TERM");
+    assert_runs(&owner.ended_with_open_input());
+    for (job, theirs) in pairs {
+        let sentence = swapped(job, theirs);
+        assert_refused(&astray(job, theirs, &["--bounded"]), &sentence);
+        assert_refused(&astray(job, theirs, &["--bounded", "--check"]), &sentence);
+        assert_runs(&job.run(&["--bounded"]));
+        assert_eq!(job.seen(), expected(90));
+    }
+}
+
+/// Where no progress in Kafka tells whose it is.
+#[test]
+fn state_of_another_job_that_writes_files_is_refused() {
+    let folder = caught_up();
+    let folder = folder.path();
+    let job = shown(folder, "state")["job"].clone();
+    let theirs = format!(
+        "state directory `state` is of job `{}`, and this is `another`; give each job a \
+         --state-dir of its own",
+        job.as_str().unwrap()
+    );
+    let another = ["--job-id", "another"];
+    let check = ["--job-id", "another", "--check"];
+    assert_refused(&with_files(folder, "state", &another), &theirs);
+    assert_refused(&with_files(folder, "state", &check), &theirs);
+    assert_runs(&with_files(folder, "other", &another));
+    assert_runs(&with_files(folder, "state", &[]));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Clients of librdkafka, and the few words in which the checks speak.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use pollster::block_on;
@@ -78,12 +79,13 @@ impl Kafka {
         for (key, value) in config {
             topic = topic.set(key, value);
         }
-        let made = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).unwrap();
-        made.into_iter()
-            .next()
-            .unwrap()
-            .map(|_| ())
-            .map_err(|(_, code)| code)
+        let admin = self.admin();
+        let made = block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
+        for one in made {
+            one.map_err(|(_, code)| code)?;
+        }
+        crate::topics::wait_until_known(admin.inner(), name, partitions);
+        Ok(())
     }
 
     pub(crate) fn producer(&self, more: &[(&str, &str)]) -> BaseProducer {
@@ -165,15 +167,15 @@ pub(crate) fn assign(
 
 /// Reads until so many partitions have said that they are at their end.
 pub(crate) fn to_the_end(consumer: &BaseConsumer, partitions: i32) -> Vec<Read> {
-    let (mut read, mut ended) = (Vec::new(), 0);
+    let (mut read, mut missing) = (Vec::new(), (0..partitions).collect::<BTreeSet<_>>());
     until("the end of each partition", || {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(KafkaError::PartitionEOF(partition))) => _ = missing.remove(&partition),
             Some(Err(error)) => panic!("{error}"),
             Some(Ok(message)) => read.push(told(&message)),
         }
-        ended == partitions
+        missing.is_empty()
     });
     read
 }

@@ -113,9 +113,10 @@ fn a_second_producer_of_an_id_fences_the_first() {
 fn a_transaction_that_is_left_open_is_aborted() {
     let kafka = Kafka::here();
     let topic = kafka.topic("left", 1, &[]);
+    // Long enough for what is looked at before it is over.
     let limits = [
-        ("transaction.timeout.ms", "1000"),
-        ("message.timeout.ms", "900"),
+        ("transaction.timeout.ms", "10000"),
+        ("message.timeout.ms", "9000"),
     ];
     let left = kafka.transactional(&Topics::fresh("id"), &limits);
     left.begin_transaction().unwrap();

@@ -80,14 +80,20 @@ impl Round<'_> {
     /// about to be, by a new producer, its request for that may be on its way when it wakes: it
     /// ends all the same, but may shut the other out, which then ends with 1 and is the one again
     /// once restarted.
-    fn one_remains(&mut self, was_up: bool) -> Outcome {
+    fn one_remains(&mut self, mut was_up: bool) -> Outcome {
         let since = now();
         if !was_up {
             self.excused = self.excused.max(since + NOTICE);
         }
         // It stays the zombie until it is gone: whoever is started meanwhile has to take over.
         while let Some(zombie) = &mut self.zombie {
-            match (zombie.ended(), self.instance.ended()) {
+            let ended = (zombie.ended(), self.instance.ended());
+            // It may say so only after it was woken.
+            if was_up && ended != (None, None) && zombie.was_in_doubt() {
+                was_up = false;
+                self.excused = self.excused.max(since + NOTICE);
+            }
+            match ended {
                 (None, None) => {}
                 (Some(4), None) => self.zombie = None,
                 (None | Some(4), Some(1)) if !was_up => self.revive(1)?,

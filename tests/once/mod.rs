@@ -7,21 +7,14 @@
 )]
 
 use std::cell::Cell;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::program::{Ended, Running, bid, program, run};
+use crate::program::{DEADLINE, Ended, Running, bid, now, program, run};
 use crate::topics::Topics;
 
 const PARTITIONS: i32 = 2;
-
-pub(crate) fn now() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "a deadline")]
-    Instant::now()
-}
 
 /// Topics of one job, and where its state lies.
 pub(crate) struct Place {
@@ -155,7 +148,7 @@ impl Place {
 
     /// Waits until a reader sees so many results, as long as `alive`; whether it does.
     pub(crate) fn wait_while(&self, results: usize, mut alive: impl FnMut() -> bool) -> bool {
-        let deadline = now() + Duration::from_mins(1);
+        let deadline = now() + DEADLINE;
         while alive() {
             let seen = self.seen().len();
             if seen >= results {
@@ -165,30 +158,6 @@ impl Place {
             std::thread::sleep(Duration::from_millis(20));
         }
         false
-    }
-}
-
-/// Waits until the job that answers at `address` has taken so many records.
-pub(crate) fn wait_for_records(address: &str, records: usize) {
-    let says = format!("\nanabranch_records_entered_total {records}\n");
-    wait_for_answer(address, "/metrics", &says);
-}
-
-/// Waits until every worker of the job that answers at `address` runs.
-pub(crate) fn wait_until_ready(address: &str) {
-    wait_for_answer(address, "/readyz", "HTTP/1.1 200 ");
-}
-
-fn wait_for_answer(address: &str, path: &str, says: &str) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    let deadline = now() + Duration::from_mins(1);
-    let mut answer = String::new();
-    while !answer.contains(says) {
-        assert!(now() < deadline, "{path} does not say `{says}`: {answer}");
-        answer.clear();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream.read_to_string(&mut answer).unwrap();
     }
 }
 

@@ -4,15 +4,24 @@
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Far more than any step takes, so that only a hang reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+
+/// How long nothing is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub(crate) fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a deadline")]
+    Instant::now()
+}
 
 /// A bid as a line.
 pub(crate) fn bid(auction: i64, price: i64, time: i64) -> String {
@@ -40,7 +49,12 @@ pub(crate) fn program(name: &str, folder: &Path, arguments: &[&str]) -> Command 
         "anabranch" => env!("CARGO_BIN_EXE_anabranch"),
         other => panic!("no binary {other}"),
     };
-    let mut command = Command::new(binary);
+    binary_at(Path::new(binary), folder, arguments)
+}
+
+/// The program at this path, to be run in `folder`.
+pub(crate) fn binary_at(path: &Path, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.current_dir(folder).args(arguments);
     // What the tests themselves are told is nothing to the program.
     for (name, _) in std::env::vars_os() {
@@ -157,6 +171,14 @@ impl Running {
         input.flush().unwrap();
     }
 
+    /// As [`Running::write`], to one that may have ended meanwhile.
+    pub(crate) fn write_if_open(&mut self, text: &str) {
+        let input = self.input.as_mut().unwrap();
+        let written = input.write_all(text.as_bytes());
+        let broken = |error: io::Error| assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        written.unwrap_or_else(broken);
+    }
+
     /// Sends `TERM` or `INT`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.id().to_string();
@@ -185,6 +207,44 @@ impl Running {
             if line.contains(part) {
                 return line;
             }
+        }
+    }
+
+    /// Where it answers over HTTP, which it says at its start.
+    pub(crate) fn address(&mut self) -> String {
+        let line = self.wait_err("http://");
+        let (_, address) = line.split_once("http://").unwrap();
+        address.trim().to_owned()
+    }
+
+    /// Asks it for `path` until its answer holds `says`.
+    #[track_caller]
+    pub(crate) fn wait_for_answer(&mut self, address: &str, path: &str, says: &str) {
+        let deadline = now() + DEADLINE;
+        loop {
+            let answer = answer(address, path);
+            if answer.as_ref().is_ok_and(|answer| answer.contains(says)) {
+                return;
+            }
+            self.assert_runs();
+            assert!(now() < deadline, "{path} does not say `{says}`: {answer:?}");
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits until it has taken so many records.
+    #[track_caller]
+    pub(crate) fn wait_for_records(&mut self, address: &str, records: usize) {
+        let says = format!("\nanabranch_records_entered_total {records}\n");
+        self.wait_for_answer(address, "/metrics", &says);
+    }
+
+    /// It has not ended; else what it said is shown.
+    #[track_caller]
+    pub(crate) fn assert_runs(&mut self) {
+        if !self.is_running() {
+            self.lines.1.extend(self.err.iter());
+            panic!("it has ended; on stderr: {:?}", self.lines.1);
         }
     }
 
@@ -223,6 +283,19 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What is answered at `address` to a request for `path`.
+fn answer(address: &str, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The lines of a stream, as they come; at its end the channel is closed.

@@ -9,6 +9,7 @@
     reason = "tests may fail, and each uses a part of it"
 )]
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use anabranch::broker::DevBroker;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, Header, Headers as _, Message as _, OwnedHeaders};
@@ -25,6 +26,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 /// Nothing here takes longer.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// How long nothing is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A record as it was read.
 #[derive(Clone, Debug)]
@@ -62,6 +65,22 @@ pub(crate) fn header(message: &Message, name: &str) -> Option<String> {
     assert!(found.next().is_none(), "{name} is there twice: {message:?}");
     let value = value.as_ref().expect("it has a value");
     Some(String::from_utf8(value.clone()).expect("it is text"))
+}
+
+/// Waits until each partition of a new topic can be asked for: a broker of Kafka hears of it only
+/// after the controller has answered.
+pub(crate) fn wait_until_known(
+    client: &Client<DefaultClientContext>,
+    topic: &str,
+    partitions: i32,
+) {
+    let deadline = now() + DEADLINE;
+    for partition in 0..partitions {
+        while let Err(error) = client.fetch_watermarks(topic, partition, DEADLINE) {
+            assert!(now() < deadline, "{topic}[{partition}]: {error}");
+            std::thread::sleep(PAUSE);
+        }
+    }
 }
 
 /// A broker.
@@ -139,13 +158,19 @@ impl Topics {
         for one in made {
             one.unwrap();
         }
+        wait_until_known(self.admin.inner(), name, partitions);
     }
 
-    /// Deletes a topic.
+    /// Deletes a topic, and waits until it is gone.
     pub(crate) fn delete(&self, name: &str) {
         let deleted = self.admin.delete_topics(&[name], &AdminOptions::new());
         for one in pollster::block_on(deleted).unwrap() {
             one.unwrap();
+        }
+        let deadline = now() + DEADLINE;
+        while self.partitions(name) > 0 {
+            assert!(now() < deadline, "{name} does not go");
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -243,6 +268,25 @@ impl Topics {
         producer.abort_transaction(DEADLINE).unwrap();
     }
 
+    /// Waits until so many records are committed in a topic; `look` looks at who writes them.
+    pub(crate) fn wait_for(
+        &self,
+        topic: &str,
+        records: usize,
+        mut look: impl FnMut(),
+    ) -> Vec<Message> {
+        let deadline = now() + DEADLINE;
+        loop {
+            let all = self.read(topic);
+            if all.len() >= records {
+                return all;
+            }
+            look();
+            assert!(now() < deadline, "{topic}: {} of {records}", all.len());
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Everything that is committed in a topic, partition by partition.
     pub(crate) fn read(&self, topic: &str) -> Vec<Message> {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -261,13 +305,14 @@ impl Topics {
                 .unwrap();
         }
         consumer.assign(&list).unwrap();
-        let (mut messages, mut ended) = (Vec::new(), 0);
+        // A partition may say more than once that it is at its end.
+        let (mut messages, mut ended) = (Vec::new(), BTreeSet::new());
         let start = now();
-        while ended < partitions {
+        while ended.len() < partitions {
             assert!(now().duration_since(start) < DEADLINE, "{topic} has no end");
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
-                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(KafkaError::PartitionEOF(partition))) => _ = ended.insert(partition),
                 Some(Err(error)) => panic!("{topic}: {error}"),
                 Some(Ok(message)) => messages.push(Message {
                     partition: message.partition(),
