@@ -12,6 +12,7 @@
 //! by itself, and a late copy could commit a later transaction. Then a new producer goes on.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use tracing::{debug, info};
 
 use super::admin;
+use super::aside::aside;
 use super::client::{Outgoing, Producer, Right, Topic};
 use super::context::Context;
 use super::membership::{self, Membership};
@@ -246,7 +248,23 @@ impl Commit for Transaction {
     }
 
     fn last(&self) -> Result<Option<Vec<u8>>> {
-        progress::read(&self.topic, &self.options)
+        // Asked beside: a question may wait for brokers longer than a run that is over.
+        let (tell, told) = mpsc::channel();
+        let (topic, options) = (self.topic.clone(), Arc::clone(&self.options));
+        aside("kafka-progress", move || {
+            // Nobody listens when the run is over.
+            let _ = tell.send(progress::read(&topic, &options));
+        });
+        loop {
+            match told.recv_timeout(SLICE) {
+                Ok(last) => return last,
+                Err(RecvTimeoutError::Timeout) => self.check_over()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let what = format!("topic `{}` cannot be read: nobody reads it", self.topic);
+                    return Err(Error::operating(what));
+                }
+            }
+        }
     }
 
     fn members(&self) -> Result<Vec<Member>> {
@@ -364,6 +382,25 @@ fn code(cause: &KafkaError) -> Option<RDKafkaErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_for_progress_waits_for_no_broker_when_the_run_is_over() {
+        // It takes connections, and answers nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bootstrap = silent.local_addr().unwrap().to_string();
+        let options = KafkaOptions::new(bootstrap, "job");
+        let patience = options.patience();
+        let transaction = Transaction::new(options, "job", Duration::from_secs(1)).unwrap();
+        let began = now();
+        let failed = thread::scope(|scope| {
+            let asks = scope.spawn(|| transaction.last());
+            transaction.stop();
+            asks.join().unwrap()
+        });
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("the run is over"), "{said}");
+        assert!(began.elapsed() < patience / 2);
+    }
 
     #[test]
     fn a_time_out_that_checkpoints_may_exceed_is_refused() {
