@@ -97,8 +97,8 @@ pub(super) struct Outbox {
     /// Who acknowledges, for messages.
     place: String,
     tallies: RwLock<Vec<Arc<Tally>>>,
-    /// Of each topic the ends of what was written into its partitions; `None`: not known.
-    ends: Mutex<BTreeMap<String, BTreeMap<u32, Option<i64>>>>,
+    /// The ends of what was written into partitions of topics; `None`: not known.
+    ends: Mutex<BTreeMap<(String, u32), Option<i64>>>,
     failure: OnceLock<Failure>,
     stopped: AtomicBool,
 }
@@ -189,27 +189,21 @@ impl Outbox {
     /// Behind which offsets what was written ends.
     pub(super) fn ends(&self) -> Vec<PartitionEnd> {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_topic = |(topic, ends): (&String, &BTreeMap<u32, Option<i64>>)| {
-            let one = |(partition, end): (&u32, &Option<i64>)| PartitionEnd {
-                topic: topic.clone(),
-                partition: *partition,
-                end: *end,
-            };
-            ends.iter().map(one).collect::<Vec<_>>()
+        let one = |((topic, partition), end): (&(String, u32), &Option<i64>)| PartitionEnd {
+            topic: topic.clone(),
+            partition: *partition,
+            end: *end,
         };
-        ends.iter().flat_map(of_topic).collect()
+        ends.iter().map(one).collect()
     }
 
     /// A batch was written that ends there; `None`: nobody knows where, until the next one is.
     fn written(&self, topic: &str, partition: i32, end: Option<i64>) {
-        let mut all = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.contains_key(topic) {
-            all.insert(topic.to_owned(), BTreeMap::new());
-        }
-        let (Some(ends), Ok(number)) = (all.get_mut(topic), u32::try_from(partition)) else {
+        let Ok(partition) = u32::try_from(partition) else {
             return;
         };
-        let known = ends.entry(number).or_default();
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = ends.entry((topic.to_owned(), partition)).or_default();
         *known = end.and(end.max(*known));
     }
 
