@@ -148,42 +148,21 @@ impl Outbox {
         (tallies.len() - 1, tally)
     }
 
-    /// A writer leaves, and its tag goes to the next one that joins. It must be the last that came.
-    pub(super) fn leave(&self, tag: usize) {
-        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
-        if tag + 1 == tallies.len() {
-            tallies.pop();
+    /// Somebody joins who writes little or nothing, and leaves when dropped; nobody else joins
+    /// meanwhile.
+    pub(super) fn visit(&self) -> Visit<'_> {
+        let (tag, tally) = self.join(Waker::new(|| {}));
+        Visit {
+            outbox: self,
+            tag,
+            tally,
         }
     }
 
-    /// Waits until everything that was handed over is written, while nothing more is; `over` may
-    /// end it.
-    ///
-    /// # Errors
-    /// A record was not written, or none of them for `timeout`.
-    pub(super) fn drain(
-        &self,
-        (topic, tally): (&str, &Tally),
-        timeout: Duration,
-        over: impl Fn() -> Result,
-    ) -> Result {
-        let (mut seen, mut last) = (self.producer.base.in_flight_count(), now());
-        loop {
-            self.check()?;
-            over()?;
-            let waiting = self.producer.base.in_flight_count();
-            if waiting == 0 {
-                return self.check();
-            }
-            if waiting != seen {
-                (seen, last) = (waiting, now());
-            }
-            if last.elapsed() > timeout {
-                let missing = u64::try_from(waiting).unwrap_or(0);
-                return Err(self.silent(topic, missing, missing, timeout));
-            }
-            tally.nap(NAP);
-        }
+    /// How many records are not acknowledged yet.
+    pub(super) fn waiting(&self) -> u64 {
+        let waiting = self.producer.base.in_flight_count();
+        u64::try_from(waiting).unwrap_or(0)
     }
 
     /// Behind which offsets what was written ends.
@@ -310,7 +289,7 @@ impl Outbox {
             if heard {
                 self.producer.base.client().context().heard();
             }
-            let waiting = self.producer.base.in_flight_count();
+            let waiting = self.waiting();
             if heard || waiting == 0 {
                 last = now();
             } else if last.elapsed() >= timeout {
@@ -363,6 +342,57 @@ impl Outbox {
                 tally.progress.notify_all();
                 tally.waker.wake();
             }
+        }
+    }
+}
+
+/// Who waits until everything is written.
+pub(super) struct Visit<'a> {
+    outbox: &'a Outbox,
+    /// The tag of its records.
+    pub(super) tag: usize,
+    tally: Arc<Tally>,
+}
+
+impl Visit<'_> {
+    /// Waits until everything that was handed over is written, while nothing more is; `over` may
+    /// end it.
+    ///
+    /// # Errors
+    /// A record was not written, or none of them for `timeout`.
+    pub(super) fn drain(
+        &self,
+        topic: &str,
+        timeout: Duration,
+        over: impl Fn() -> Result,
+    ) -> Result {
+        let outbox = self.outbox;
+        let (mut seen, mut last) = (outbox.waiting(), now());
+        loop {
+            outbox.check()?;
+            over()?;
+            let waiting = outbox.waiting();
+            if waiting == 0 {
+                return outbox.check();
+            }
+            if waiting != seen {
+                (seen, last) = (waiting, now());
+            }
+            if last.elapsed() > timeout {
+                return Err(outbox.silent(topic, waiting, waiting, timeout));
+            }
+            self.tally.nap(NAP);
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    /// Its tag goes to the next one that joins.
+    fn drop(&mut self) {
+        let tallies = self.outbox.tallies.write();
+        let mut tallies = tallies.unwrap_or_else(PoisonError::into_inner);
+        if self.tag + 1 == tallies.len() {
+            tallies.pop();
         }
     }
 }

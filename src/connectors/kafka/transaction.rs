@@ -27,9 +27,9 @@ use super::client::{Outgoing, Producer, Right, Topic};
 use super::context::Context;
 use super::membership::{self, Membership};
 use super::options::KafkaOptions;
-use super::outbox::{Outbox, Tally, fenced};
+use super::outbox::{Outbox, Visit, fenced};
 use super::progress;
-use crate::connectors::{Commit, Member, PartitionEnd, Waker};
+use crate::connectors::{Commit, Member, PartitionEnd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, now};
 
@@ -194,9 +194,9 @@ impl Transaction {
     }
 
     /// Waits until everything that was handed over is written.
-    fn drain(&self, outbox: &Outbox, tally: &Tally) -> Result {
+    fn drain(&self, visit: &Visit<'_>) -> Result {
         let timeout = self.options.broker_timeout;
-        outbox.drain((&self.topic, tally), timeout, || self.check_over())
+        visit.drain(&self.topic, timeout, || self.check_over())
     }
 
     fn check_over(&self) -> Result {
@@ -291,9 +291,7 @@ impl Commit for Transaction {
 
     fn written(&self) -> Result<Vec<PartitionEnd>> {
         let outbox = self.outbox()?;
-        let (tag, tally) = outbox.join(Waker::new(|| {}));
-        self.drain(&outbox, &tally)?;
-        outbox.leave(tag);
+        self.drain(&outbox.visit())?;
         let mut ends = outbox.ends();
         ends.retain(|ends| ends.topic != self.topic);
         Ok(ends)
@@ -304,17 +302,16 @@ impl Commit for Transaction {
             member.check(&self.id, &self.options)?;
         }
         let outbox = self.begin()?;
-        let (tag, tally) = outbox.join(Waker::new(|| {}));
+        let visit = outbox.visit();
         crash_point("results written");
-        self.produce(&outbox, tag, record)?;
-        self.drain(&outbox, &tally)?;
+        self.produce(&outbox, visit.tag, record)?;
+        self.drain(&visit)?;
         crash_point("progress written");
         let breaks = outbox.producer.base.client().context().breaks();
         let began = now();
         self.end(&outbox)?;
         crash_point("commit answered");
         self.inner().open = false;
-        outbox.leave(tag);
         let took = began.elapsed();
         debug!(target: "kafka", "committed in {took:?}");
         Ok(took > DOUBTFUL || breaks != outbox.producer.base.client().context().breaks())

@@ -47,6 +47,11 @@ pub(super) fn topic(outbox: &Outbox, name: &str) -> Result<Topic> {
     Topic::new(&outbox.producer, name).ok_or_else(nameless)
 }
 
+/// Whether a run that was asked to stop, at that time, waits no longer.
+pub(super) fn is_late(asked: &OnceLock<Instant>) -> bool {
+    asked.get().is_some_and(|asked| since(*asked) > CLOSE_MAX)
+}
+
 impl KafkaWriter {
     /// Writes with the producer of `outbox` from now on. The one before has written everything.
     fn join(&mut self, outbox: Arc<Outbox>) -> Result {
@@ -151,11 +156,7 @@ impl Writer for KafkaWriter {
             }
             let missing = self.records - heard;
             // Whoever does not answer would keep a run alive that is to end.
-            if self
-                .asked
-                .get()
-                .is_some_and(|asked| since(*asked) > CLOSE_MAX)
-            {
+            if is_late(&self.asked) {
                 return Err(self.outbox.stopped(&self.name, missing, self.records));
             }
             if heard > seen {
