@@ -65,6 +65,13 @@ struct Inner {
     member: Option<Membership>,
 }
 
+impl Inner {
+    fn outbox(&self) -> Result<Arc<Outbox>> {
+        let outbox = self.outbox.clone();
+        outbox.ok_or_else(|| Error::operating("a transaction begins after init_transactions"))
+    }
+}
+
 impl std::fmt::Debug for Transaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Transaction")
@@ -114,16 +121,13 @@ impl Transaction {
     /// # Errors
     /// There is none before it was fenced.
     pub(super) fn outbox(&self) -> Result<Arc<Outbox>> {
-        let outbox = self.inner().outbox.clone();
-        outbox.ok_or_else(|| Error::operating("a transaction begins after init_transactions"))
+        self.inner().outbox()
     }
 
     /// Begins a transaction, unless one is open, and returns the producer that writes in it.
     pub(super) fn begin(&self) -> Result<Arc<Outbox>> {
         let mut inner = self.inner();
-        let outbox = inner.outbox.clone();
-        let outbox = outbox
-            .ok_or_else(|| Error::operating("a transaction begins after init_transactions"))?;
+        let outbox = inner.outbox()?;
         if !inner.open {
             let begun = outbox.producer.base.begin_transaction();
             begun.map_err(|cause| self.failed("begin", &outbox, &cause))?;
