@@ -89,6 +89,8 @@ impl Tally {
 struct Failure {
     sentence: String,
     reason: Option<String>,
+    /// The record that the cluster has refused.
+    refused: Option<Refused>,
 }
 
 /// The producer, and who writes with it.
@@ -191,7 +193,10 @@ impl Outbox {
     /// # Errors
     /// The first one that was not.
     pub(super) fn check(&self) -> Result {
-        let Some(Failure { sentence, reason }) = self.failure.get() else {
+        let Some(Failure {
+            sentence, reason, ..
+        }) = self.failure.get()
+        else {
             return Ok(());
         };
         // Another instance has taken the job, and this one is shut out.
@@ -204,6 +209,12 @@ impl Outbox {
             Some(reason) => error.because(reason.clone()),
             None => error,
         })
+    }
+
+    /// Why the cluster has refused a record for `topic`, if that was the first thing that went wrong.
+    pub(super) fn refusal(&self, topic: &str) -> Option<RDKafkaErrorCode> {
+        let refused = self.failure.get()?.refused.as_ref()?;
+        (refused.topic == topic).then_some(refused.code)
     }
 
     /// Whether another producer of the same transactional id has taken its place.
@@ -273,7 +284,7 @@ impl Outbox {
             let each = |delivery: Delivery| {
                 heard = true;
                 if let Some(refused) = delivery.failed {
-                    self.not_written(&refused);
+                    self.not_written(refused);
                     return;
                 }
                 if counts.len() <= delivery.tag {
@@ -301,6 +312,7 @@ impl Outbox {
                         self.place
                     ),
                     reason: self.producer.base.client().context().complaint(),
+                    refused: None,
                 });
             }
             if heard || self.failure.get().is_some() {
@@ -309,12 +321,12 @@ impl Outbox {
         }
     }
 
-    fn not_written(&self, refused: &Refused) {
+    fn not_written(&self, refused: Refused) {
         let Refused {
             topic,
             partition,
             code,
-        } = refused;
+        } = &refused;
         let mut reason = describe(*code);
         match code {
             RDKafkaErrorCode::InvalidTimestamp => reason += &limits::stamp_refused(topic, ""),
@@ -328,6 +340,7 @@ impl Outbox {
         let _ = self.failure.set(Failure {
             sentence: format!("a record was not written to `{topic}[{partition}]`"),
             reason: Some(reason),
+            refused: Some(refused),
         });
     }
 

@@ -309,7 +309,15 @@ impl Commit for Transaction {
         let visit = outbox.visit();
         crash_point("results written");
         self.produce(&outbox, visit.tag, record)?;
-        self.drain(&visit)?;
+        self.drain(&visit).map_err(|why| {
+            // The topic may take less than the client does.
+            match outbox.refusal(&self.topic) {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) if !outbox.is_fenced() => {
+                    too_large(&self.topic, record.len())
+                }
+                _ => why,
+            }
+        })?;
         crash_point("progress written");
         let breaks = outbox.producer.base.client().context().breaks();
         let began = now();
@@ -401,6 +409,26 @@ mod tests {
         let said = failed.unwrap_err().to_string();
         assert!(said.contains("the run is over"), "{said}");
         assert!(began.elapsed() < patience / 2);
+    }
+
+    #[cfg(feature = "dev-broker")]
+    #[test]
+    fn progress_that_its_topic_does_not_take_is_a_matter_of_state() {
+        let small = [("max.message.bytes", "1000")];
+        let builder = crate::broker::DevBroker::builder().topic_with("job.progress", 1, small);
+        let broker = builder.start().unwrap();
+        let options = KafkaOptions::new(broker.bootstrap(), "job");
+        let transaction = Transaction::new(options, "job", Duration::from_secs(1)).unwrap();
+        transaction.fence().unwrap();
+        transaction.commit(&[b'x'; 500]).unwrap();
+        let error = transaction.commit(&[b'x'; 5_000]).unwrap_err();
+        // A supervisor does not try that again.
+        assert_eq!(error.kind(), ErrorKind::State, "{error}");
+        let said = error.to_string();
+        for part in ["5000 bytes", "`job.progress`", "max.message.bytes"] {
+            assert!(said.contains(part), "{said}");
+        }
+        transaction.stop();
     }
 
     #[test]
