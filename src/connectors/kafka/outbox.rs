@@ -1,9 +1,8 @@
-//! The producer of a sink, the thread that hears its delivery reports, and the count of them.
+//! The producer of a sink, and the thread that hears its delivery reports.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -14,76 +13,15 @@ use rdkafka::producer::Producer as _;
 use super::admin::describe;
 use super::client::{Delivery, Producer, Refused};
 use super::limits;
+use super::tally::Tally;
 use crate::connectors::{PartitionEnd, Waker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::now;
 
-/// What a record costs in memory beside its bytes: 190 until it is sent, and then its share of a
-/// request.
-const OVERHEAD: usize = 256;
-/// No writer waits for room.
-const NEVER: u64 = u64::MAX;
 /// How long the thread sleeps when nothing happens; it is then told to stop, or not.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long who waits for the last acknowledgement sleeps at most before it counts again.
 const NAP: Duration = Duration::from_millis(5);
-
-/// What is acknowledged of one writer's records.
-pub(super) struct Tally {
-    waker: Waker,
-    records: AtomicU64,
-    bytes: AtomicU64,
-    /// Wakes the worker when so many bytes are acknowledged.
-    wake_at: AtomicU64,
-    closing: Mutex<()>,
-    progress: Condvar,
-}
-
-impl Tally {
-    /// What a record with `len` bytes of key and value counts in flight.
-    pub(super) fn cost(len: usize) -> u64 {
-        (len + OVERHEAD) as u64
-    }
-
-    /// Records acknowledged.
-    pub(super) fn records(&self) -> u64 {
-        self.records.load(SeqCst)
-    }
-
-    /// What the acknowledged records counted in flight.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(SeqCst)
-    }
-
-    /// Asks to be woken when `bytes` are acknowledged in all; `false`: they are.
-    ///
-    /// Either this sees the acknowledgement, or whoever counts it sees the wish.
-    pub(super) fn ask(&self, bytes: u64) -> bool {
-        self.wake_at.store(bytes, SeqCst);
-        self.bytes() < bytes
-    }
-
-    /// Sleeps until something is acknowledged, at most `nap`; how long that may have been.
-    pub(super) fn nap(&self, nap: Duration) -> Duration {
-        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.progress.wait_timeout(closing, nap);
-        nap
-    }
-
-    fn count(&self, records: u64, bytes: u64) {
-        if records > 0 {
-            self.records.fetch_add(records, SeqCst);
-            self.bytes.fetch_add(bytes, SeqCst);
-            self.progress.notify_all();
-        }
-        let wish = self.wake_at.load(SeqCst);
-        if wish != NEVER && self.bytes() >= wish {
-            // A wish that was made meanwhile is kept.
-            let _ = self.wake_at.compare_exchange(wish, NEVER, SeqCst, SeqCst);
-            self.waker.wake();
-        }
-    }
-}
 
 /// What went wrong, and why.
 struct Failure {
@@ -137,14 +75,7 @@ impl Outbox {
 
     /// A writer joins: the tag of its records, and their count.
     pub(super) fn join(&self, waker: Waker) -> (usize, Arc<Tally>) {
-        let tally = Arc::new(Tally {
-            waker,
-            records: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            wake_at: AtomicU64::new(NEVER),
-            closing: Mutex::default(),
-            progress: Condvar::new(),
-        });
+        let tally = Arc::new(Tally::new(waker));
         let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
         tallies.push(Arc::clone(&tally));
         (tallies.len() - 1, tally)
@@ -352,8 +283,7 @@ impl Outbox {
         for (tally, (records, bytes)) in tallies.iter().zip(counts) {
             tally.count(std::mem::take(records), std::mem::take(bytes));
             if failed {
-                tally.progress.notify_all();
-                tally.waker.wake();
+                tally.give_up();
             }
         }
     }
