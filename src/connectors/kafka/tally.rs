@@ -11,6 +11,7 @@ use crate::connectors::Waker;
 const OVERHEAD: usize = 256;
 /// No writer waits for room.
 const NEVER: u64 = u64::MAX;
+
 /// What is acknowledged of one writer's records.
 pub(super) struct Tally {
     waker: Waker,
