@@ -142,7 +142,7 @@ impl Outbox {
         })
     }
 
-    /// Why the cluster has refused a record for `topic`, if that was the first thing that went wrong.
+    /// Why the cluster has refused a record for `topic`, if nothing else went wrong before.
     pub(super) fn refusal(&self, topic: &str) -> Option<RDKafkaErrorCode> {
         let refused = self.failure.get()?.refused.as_ref()?;
         (refused.topic == topic).then_some(refused.code)

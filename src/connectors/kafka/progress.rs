@@ -141,8 +141,8 @@ impl<'a> Tail<'a> {
                         continue;
                     }
                 }
-                // A job that commits all the time has no end to wait for. And a new leader's end may
-                // lie before the one that was told, until it has heard of its followers.
+                // A job that commits all the time has no end to wait for. And a new leader may know
+                // an earlier end than the one that was told, until it has heard of its followers.
                 if message.offset() >= span.end {
                     return Ok(last);
                 }
@@ -250,15 +250,16 @@ pub(super) fn create(topic: &str, options: &Arc<KafkaOptions>) -> Result {
     probe.partitions(topic).map(|_| ())
 }
 
-#[cfg(all(test, feature = "dev-broker"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::broker::DevBroker;
-    use crate::connectors::Commit as _;
-    use crate::connectors::kafka::Transaction;
-
+    #[cfg(feature = "dev-broker")]
     #[test]
     fn an_end_before_the_one_that_was_told_is_not_the_end() {
+        use super::*;
+        use crate::broker::DevBroker;
+        use crate::connectors::Commit as _;
+        use crate::connectors::kafka::Transaction;
+
         let broker = DevBroker::builder().topic("job.progress", 1).start();
         let broker = broker.unwrap();
         let options = KafkaOptions::new(broker.bootstrap(), "job");

@@ -162,8 +162,8 @@ fn fail(clients: &Mutex<Vec<Client>>, why: &str) {
     readers.for_each(|assignment| assignment.fail(why));
 }
 
-/// Asks where partitions begin. Without an answer what was known stays. All else waits meanwhile, so
-/// it is not for long.
+/// Asks where partitions begin. Without an answer what was known stays. All else waits meanwhile,
+/// so it is not for long.
 fn find_begins(begins: &Mutex<BTreeMap<u32, u64>>, topic: &str, probe: &Probe) {
     match probe.begins(topic, EVERY) {
         Ok(found) => {

@@ -29,8 +29,8 @@ use crate::observe::now;
 /// `write` hands records to the idempotent producer of this sink, or of all transactional sinks of
 /// its job, and never waits; a writer that has its budget in flight is full until half of it is
 /// acknowledged. `close` waits until every record of its writer is acknowledged by all in-sync
-/// replicas, but not for ever: see [`KafkaOptions::broker_timeout`]; nor beyond nine seconds in a run
-/// that was asked to stop.
+/// replicas, but not for ever: see [`KafkaOptions::broker_timeout`]; nor beyond nine seconds in a
+/// run that was asked to stop.
 ///
 /// # Errors
 /// The first record that the cluster refuses ends the sink: its reason is returned by the next call
