@@ -1,5 +1,6 @@
 //! Questions to the cluster, asked before anything runs: partitions, offsets, configurations.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -115,6 +117,28 @@ impl Probe {
             Some(error) if !is_absent(error) => None,
             _ => u32::try_from(found.partitions().len()).ok(),
         }
+    }
+
+    /// Where the partitions of `topic` begin. Those without a leader are left out: librdkafka waits
+    /// for it, and answers for none meanwhile.
+    pub(super) fn begins(&self, topic: &str, wait: Duration) -> KafkaResult<BTreeMap<u32, u64>> {
+        let metadata = self.client.fetch_metadata(Some(topic), wait)?;
+        let mut led = TopicPartitionList::new();
+        let partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions());
+        for partition in partitions.filter(|partition| partition.leader() >= 0) {
+            led.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+        }
+        let found = self.client.offsets_for_times(led, wait)?;
+        let known = |place: &TopicPartitionListElem<'_>| {
+            place.error().ok()?;
+            let begin = u64::try_from(place.offset().to_raw()?).ok()?;
+            Some((u32::try_from(place.partition()).ok()?, begin))
+        };
+        let places = found.elements_for_topic(topic);
+        Ok(places.iter().filter_map(known).collect())
     }
 
     /// For each of the first `partitions` of `topic`, the offset at which `start` lies.

@@ -32,6 +32,7 @@ mod scout;
 mod sink;
 mod source;
 mod stalled;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod transaction;

@@ -1,9 +1,8 @@
-//! The producer of a sink, the thread that hears its delivery reports, and the count of them.
+//! The producer of a sink, and the thread that hears its delivery reports.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -14,81 +13,22 @@ use rdkafka::producer::Producer as _;
 use super::admin::describe;
 use super::client::{Delivery, Producer, Refused};
 use super::limits;
+use super::tally::Tally;
 use crate::connectors::{PartitionEnd, Waker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::now;
 
-/// What a record costs in memory beside its bytes: 190 until it is sent, and then its share of a
-/// request.
-const OVERHEAD: usize = 256;
-/// No writer waits for room.
-const NEVER: u64 = u64::MAX;
 /// How long the thread sleeps when nothing happens; it is then told to stop, or not.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long who waits for the last acknowledgement sleeps at most before it counts again.
 const NAP: Duration = Duration::from_millis(5);
 
-/// What is acknowledged of one writer's records.
-pub(super) struct Tally {
-    waker: Waker,
-    records: AtomicU64,
-    bytes: AtomicU64,
-    /// Wakes the worker when so many bytes are acknowledged.
-    wake_at: AtomicU64,
-    closing: Mutex<()>,
-    progress: Condvar,
-}
-
-impl Tally {
-    /// What a record with `len` bytes of key and value counts in flight.
-    pub(super) fn cost(len: usize) -> u64 {
-        (len + OVERHEAD) as u64
-    }
-
-    /// Records acknowledged.
-    pub(super) fn records(&self) -> u64 {
-        self.records.load(SeqCst)
-    }
-
-    /// What the acknowledged records counted in flight.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(SeqCst)
-    }
-
-    /// Asks to be woken when `bytes` are acknowledged in all; `false`: they are.
-    ///
-    /// Either this sees the acknowledgement, or whoever counts it sees the wish.
-    pub(super) fn ask(&self, bytes: u64) -> bool {
-        self.wake_at.store(bytes, SeqCst);
-        self.bytes() < bytes
-    }
-
-    /// Sleeps until something is acknowledged, at most `nap`; how long that may have been.
-    pub(super) fn nap(&self, nap: Duration) -> Duration {
-        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.progress.wait_timeout(closing, nap);
-        nap
-    }
-
-    fn count(&self, records: u64, bytes: u64) {
-        if records > 0 {
-            self.records.fetch_add(records, SeqCst);
-            self.bytes.fetch_add(bytes, SeqCst);
-            self.progress.notify_all();
-        }
-        let wish = self.wake_at.load(SeqCst);
-        if wish != NEVER && self.bytes() >= wish {
-            // A wish that was made meanwhile is kept.
-            let _ = self.wake_at.compare_exchange(wish, NEVER, SeqCst, SeqCst);
-            self.waker.wake();
-        }
-    }
-}
-
 /// What went wrong, and why.
 struct Failure {
     sentence: String,
     reason: Option<String>,
+    /// The record that the cluster has refused.
+    refused: Option<Refused>,
 }
 
 /// The producer, and who writes with it.
@@ -97,8 +37,8 @@ pub(super) struct Outbox {
     /// Who acknowledges, for messages.
     place: String,
     tallies: RwLock<Vec<Arc<Tally>>>,
-    /// Of each topic the ends of what was written into its partitions; `None`: not known.
-    ends: Mutex<BTreeMap<String, BTreeMap<u32, Option<i64>>>>,
+    /// The ends of what was written into partitions of topics; `None`: not known.
+    ends: Mutex<BTreeMap<(String, u32), Option<i64>>>,
     failure: OnceLock<Failure>,
     stopped: AtomicBool,
 }
@@ -135,81 +75,47 @@ impl Outbox {
 
     /// A writer joins: the tag of its records, and their count.
     pub(super) fn join(&self, waker: Waker) -> (usize, Arc<Tally>) {
-        let tally = Arc::new(Tally {
-            waker,
-            records: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            wake_at: AtomicU64::new(NEVER),
-            closing: Mutex::default(),
-            progress: Condvar::new(),
-        });
+        let tally = Arc::new(Tally::new(waker));
         let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
         tallies.push(Arc::clone(&tally));
         (tallies.len() - 1, tally)
     }
 
-    /// A writer leaves, and its tag goes to the next one that joins. It must be the last that came.
-    pub(super) fn leave(&self, tag: usize) {
-        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
-        if tag + 1 == tallies.len() {
-            tallies.pop();
+    /// Somebody joins who writes little or nothing, and leaves when dropped; nobody else joins
+    /// meanwhile.
+    pub(super) fn visit(&self) -> Visit<'_> {
+        let (tag, tally) = self.join(Waker::new(|| {}));
+        Visit {
+            outbox: self,
+            tag,
+            tally,
         }
     }
 
-    /// Waits until everything that was handed over is written, while nothing more is; `over` may
-    /// end it.
-    ///
-    /// # Errors
-    /// A record was not written, or none of them for `timeout`.
-    pub(super) fn drain(
-        &self,
-        (topic, tally): (&str, &Tally),
-        timeout: Duration,
-        over: impl Fn() -> Result,
-    ) -> Result {
-        let (mut seen, mut last) = (self.producer.base.in_flight_count(), now());
-        loop {
-            self.check()?;
-            over()?;
-            let waiting = self.producer.base.in_flight_count();
-            if waiting == 0 {
-                return self.check();
-            }
-            if waiting != seen {
-                (seen, last) = (waiting, now());
-            }
-            if last.elapsed() > timeout {
-                let missing = u64::try_from(waiting).unwrap_or(0);
-                return Err(self.silent(topic, missing, missing, timeout));
-            }
-            tally.nap(NAP);
-        }
+    /// How many records are not acknowledged yet.
+    pub(super) fn waiting(&self) -> u64 {
+        let waiting = self.producer.base.in_flight_count();
+        u64::try_from(waiting).unwrap_or(0)
     }
 
     /// Behind which offsets what was written ends.
     pub(super) fn ends(&self) -> Vec<PartitionEnd> {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_topic = |(topic, ends): (&String, &BTreeMap<u32, Option<i64>>)| {
-            let one = |(partition, end): (&u32, &Option<i64>)| PartitionEnd {
-                topic: topic.clone(),
-                partition: *partition,
-                end: *end,
-            };
-            ends.iter().map(one).collect::<Vec<_>>()
+        let one = |((topic, partition), end): (&(String, u32), &Option<i64>)| PartitionEnd {
+            topic: topic.clone(),
+            partition: *partition,
+            end: *end,
         };
-        ends.iter().flat_map(of_topic).collect()
+        ends.iter().map(one).collect()
     }
 
     /// A batch was written that ends there; `None`: nobody knows where, until the next one is.
     fn written(&self, topic: &str, partition: i32, end: Option<i64>) {
-        let mut all = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.contains_key(topic) {
-            all.insert(topic.to_owned(), BTreeMap::new());
-        }
-        let (Some(ends), Ok(number)) = (all.get_mut(topic), u32::try_from(partition)) else {
+        let Ok(partition) = u32::try_from(partition) else {
             return;
         };
-        let known = ends.entry(number).or_default();
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = ends.entry((topic.to_owned(), partition)).or_default();
         *known = end.and(end.max(*known));
     }
 
@@ -218,7 +124,10 @@ impl Outbox {
     /// # Errors
     /// The first one that was not.
     pub(super) fn check(&self) -> Result {
-        let Some(Failure { sentence, reason }) = self.failure.get() else {
+        let Some(Failure {
+            sentence, reason, ..
+        }) = self.failure.get()
+        else {
             return Ok(());
         };
         // Another instance has taken the job, and this one is shut out.
@@ -231,6 +140,12 @@ impl Outbox {
             Some(reason) => error.because(reason.clone()),
             None => error,
         })
+    }
+
+    /// Why the cluster has refused a record for `topic`, if nothing else went wrong before.
+    pub(super) fn refusal(&self, topic: &str) -> Option<RDKafkaErrorCode> {
+        let refused = self.failure.get()?.refused.as_ref()?;
+        (refused.topic == topic).then_some(refused.code)
     }
 
     /// Whether another producer of the same transactional id has taken its place.
@@ -300,7 +215,7 @@ impl Outbox {
             let each = |delivery: Delivery| {
                 heard = true;
                 if let Some(refused) = delivery.failed {
-                    self.not_written(&refused);
+                    self.not_written(refused);
                     return;
                 }
                 if counts.len() <= delivery.tag {
@@ -316,7 +231,7 @@ impl Outbox {
             if heard {
                 self.producer.base.client().context().heard();
             }
-            let waiting = self.producer.base.in_flight_count();
+            let waiting = self.waiting();
             if heard || waiting == 0 {
                 last = now();
             } else if last.elapsed() >= timeout {
@@ -328,6 +243,7 @@ impl Outbox {
                         self.place
                     ),
                     reason: self.producer.base.client().context().complaint(),
+                    refused: None,
                 });
             }
             if heard || self.failure.get().is_some() {
@@ -336,12 +252,12 @@ impl Outbox {
         }
     }
 
-    fn not_written(&self, refused: &Refused) {
+    fn not_written(&self, refused: Refused) {
         let Refused {
             topic,
             partition,
             code,
-        } = refused;
+        } = &refused;
         let mut reason = describe(*code);
         match code {
             RDKafkaErrorCode::InvalidTimestamp => reason += &limits::stamp_refused(topic, ""),
@@ -355,6 +271,7 @@ impl Outbox {
         let _ = self.failure.set(Failure {
             sentence: format!("a record was not written to `{topic}[{partition}]`"),
             reason: Some(reason),
+            refused: Some(refused),
         });
     }
 
@@ -366,9 +283,59 @@ impl Outbox {
         for (tally, (records, bytes)) in tallies.iter().zip(counts) {
             tally.count(std::mem::take(records), std::mem::take(bytes));
             if failed {
-                tally.progress.notify_all();
-                tally.waker.wake();
+                tally.give_up();
             }
+        }
+    }
+}
+
+/// Who waits until everything is written.
+pub(super) struct Visit<'a> {
+    outbox: &'a Outbox,
+    /// The tag of its records.
+    pub(super) tag: usize,
+    tally: Arc<Tally>,
+}
+
+impl Visit<'_> {
+    /// Waits until everything that was handed over is written, while nothing more is; `over` may
+    /// end it.
+    ///
+    /// # Errors
+    /// A record was not written, or none of them for `timeout`.
+    pub(super) fn drain(
+        &self,
+        topic: &str,
+        timeout: Duration,
+        over: impl Fn() -> Result,
+    ) -> Result {
+        let outbox = self.outbox;
+        let (mut seen, mut last) = (outbox.waiting(), now());
+        loop {
+            outbox.check()?;
+            over()?;
+            let waiting = outbox.waiting();
+            if waiting == 0 {
+                return outbox.check();
+            }
+            if waiting != seen {
+                (seen, last) = (waiting, now());
+            }
+            if last.elapsed() > timeout {
+                return Err(outbox.silent(topic, waiting, waiting, timeout));
+            }
+            self.tally.nap(NAP);
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    /// Its tag goes to the next one that joins.
+    fn drop(&mut self) {
+        let tallies = self.outbox.tallies.write();
+        let mut tallies = tallies.unwrap_or_else(PoisonError::into_inner);
+        if self.tag + 1 == tallies.len() {
+            tallies.pop();
         }
     }
 }

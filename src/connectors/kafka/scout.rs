@@ -14,7 +14,6 @@ use super::admin::Probe;
 use super::assignment::Assignment;
 use super::options::KafkaOptions;
 use super::stalled::Stalled;
-use crate::connectors::Start;
 use crate::error::{Error, Result};
 use crate::observe::{now, since};
 
@@ -67,11 +66,11 @@ impl Scout {
                         Ok(()) if grows => tell(&theirs, &topic, count.unwrap_or(0)),
                         Ok(()) => {}
                     }
-                    if let Some(count @ 1..) = count.filter(|_| grows)
-                        && looked.is_none_or(|looked| since(looked) >= BEGINS_EVERY)
-                    {
+                    let is_there = count.is_some_and(|count| count > 0);
+                    let is_due = looked.is_none_or(|looked| since(looked) >= BEGINS_EVERY);
+                    if grows && is_there && is_due {
                         looked = Some(now());
-                        find_begins(&told, &topic, &probe, count);
+                        find_begins(&told, &topic, &probe);
                     }
                     find_stalled(&theirs, &topic, &probe, &mut turn);
                 }
@@ -163,12 +162,13 @@ fn fail(clients: &Mutex<Vec<Client>>, why: &str) {
     readers.for_each(|assignment| assignment.fail(why));
 }
 
-/// Asks where the `count` partitions begin. Without an answer what was known stays.
-fn find_begins(begins: &Mutex<BTreeMap<u32, u64>>, topic: &str, probe: &Probe, count: u32) {
-    match probe.offsets(topic, count, Start::Earliest) {
+/// Asks where partitions begin. Without an answer what was known stays. All else waits meanwhile,
+/// so it is not for long.
+fn find_begins(begins: &Mutex<BTreeMap<u32, u64>>, topic: &str, probe: &Probe) {
+    match probe.begins(topic, EVERY) {
         Ok(found) => {
             let mut begins = begins.lock().unwrap_or_else(PoisonError::into_inner);
-            *begins = (0..).zip(found).collect();
+            begins.extend(found);
         }
         Err(why) => debug!(target: "kafka", "where `{topic}` begins is not known: {why}"),
     }

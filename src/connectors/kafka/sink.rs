@@ -14,10 +14,10 @@ use super::limits::{self, Retention, TopicLimits};
 use super::options::KafkaOptions;
 use super::outbox::Outbox;
 use super::transaction::Transaction;
-use super::writer::{KafkaWriter, topic};
-use crate::connectors::{CLOSE_MAX, Created, Share, Sink, Style, Waker, Writer};
+use super::writer::{KafkaWriter, is_late, topic};
+use crate::connectors::{Created, Share, Sink, Style, Writer};
 use crate::error::{Error, Result};
-use crate::observe::{now, since};
+use crate::observe::now;
 
 /// Writes results to a topic, each at least once and in the order of its writer.
 ///
@@ -26,10 +26,11 @@ use crate::observe::{now, since};
 /// source partition modulo the number of partitions. That number is read once, at the start.
 ///
 /// # When it is written
-/// `write` hands records to an idempotent producer that the whole process shares and never waits;
-/// a writer that has its budget in flight is full until half of it is acknowledged. `close` waits
-/// until every record of its writer is acknowledged by all in-sync replicas, but not for ever: see
-/// [`KafkaOptions::broker_timeout`]; nor beyond nine seconds in a run that was asked to stop.
+/// `write` hands records to the idempotent producer of this sink, or of all transactional sinks of
+/// its job, and never waits; a writer that has its budget in flight is full until half of it is
+/// acknowledged. `close` waits until every record of its writer is acknowledged by all in-sync
+/// replicas, but not for ever: see [`KafkaOptions::broker_timeout`]; nor beyond nine seconds in a
+/// run that was asked to stop.
 ///
 /// # Errors
 /// The first record that the cluster refuses ends the sink: its reason is returned by the next call
@@ -217,21 +218,15 @@ impl Sink for KafkaSink {
         let Some((outbox, _)) = self.outbox.get() else {
             return Ok(());
         };
-        let is_late = || {
-            let asked = self.asked.get();
-            asked.is_some_and(|asked| since(*asked) > CLOSE_MAX)
-        };
         let over = || {
-            if is_over() || is_late() {
-                let what = format!("topic `{}` has not acknowledged all at the end", self.topic);
-                return Err(Error::operating(what));
+            if is_over() || is_late(&self.asked) {
+                let missing = outbox.waiting();
+                return Err(outbox.stopped(&self.topic, missing, missing));
             }
             Ok(())
         };
-        let (tag, tally) = outbox.join(Waker::new(|| {}));
-        let drained = outbox.drain((&self.topic, &tally), self.options.broker_timeout, over);
-        outbox.leave(tag);
-        drained
+        let visit = outbox.visit();
+        visit.drain(&self.topic, self.options.broker_timeout, over)
     }
 
     fn stopping(&self) {

@@ -12,6 +12,7 @@
 //! by itself, and a late copy could commit a later transaction. Then a new producer goes on.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -21,13 +22,14 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use tracing::{debug, info};
 
 use super::admin;
+use super::aside::aside;
 use super::client::{Outgoing, Producer, Right, Topic};
 use super::context::Context;
 use super::membership::{self, Membership};
 use super::options::KafkaOptions;
-use super::outbox::{Outbox, Tally, fenced};
+use super::outbox::{Outbox, Visit, fenced};
 use super::progress;
-use crate::connectors::{Commit, Member, PartitionEnd, Waker};
+use crate::connectors::{Commit, Member, PartitionEnd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{crash_point, now};
 
@@ -61,6 +63,13 @@ struct Inner {
     outbox: Option<Arc<Outbox>>,
     open: bool,
     member: Option<Membership>,
+}
+
+impl Inner {
+    fn outbox(&self) -> Result<Arc<Outbox>> {
+        let outbox = self.outbox.clone();
+        outbox.ok_or_else(|| Error::operating("a transaction begins after init_transactions"))
+    }
 }
 
 impl std::fmt::Debug for Transaction {
@@ -112,16 +121,13 @@ impl Transaction {
     /// # Errors
     /// There is none before it was fenced.
     pub(super) fn outbox(&self) -> Result<Arc<Outbox>> {
-        let outbox = self.inner().outbox.clone();
-        outbox.ok_or_else(|| Error::operating("a transaction begins after init_transactions"))
+        self.inner().outbox()
     }
 
     /// Begins a transaction, unless one is open, and returns the producer that writes in it.
     pub(super) fn begin(&self) -> Result<Arc<Outbox>> {
         let mut inner = self.inner();
-        let outbox = inner.outbox.clone();
-        let outbox = outbox
-            .ok_or_else(|| Error::operating("a transaction begins after init_transactions"))?;
+        let outbox = inner.outbox()?;
         if !inner.open {
             let begun = outbox.producer.base.begin_transaction();
             begun.map_err(|cause| self.failed("begin", &outbox, &cause))?;
@@ -192,9 +198,9 @@ impl Transaction {
     }
 
     /// Waits until everything that was handed over is written.
-    fn drain(&self, outbox: &Outbox, tally: &Tally) -> Result {
+    fn drain(&self, visit: &Visit<'_>) -> Result {
         let timeout = self.options.broker_timeout;
-        outbox.drain((&self.topic, tally), timeout, || self.check_over())
+        visit.drain(&self.topic, timeout, || self.check_over())
     }
 
     fn check_over(&self) -> Result {
@@ -246,7 +252,23 @@ impl Commit for Transaction {
     }
 
     fn last(&self) -> Result<Option<Vec<u8>>> {
-        progress::read(&self.topic, &self.options)
+        // Asked beside: a question may wait for brokers longer than a run that is over.
+        let (tell, told) = mpsc::channel();
+        let (topic, options) = (self.topic.clone(), Arc::clone(&self.options));
+        aside("kafka-progress", move || {
+            // Nobody listens when the run is over.
+            let _ = tell.send(progress::read(&topic, &options));
+        });
+        loop {
+            match told.recv_timeout(SLICE) {
+                Ok(last) => return last,
+                Err(RecvTimeoutError::Timeout) => self.check_over()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let what = format!("topic `{}` cannot be read: nobody reads it", self.topic);
+                    return Err(Error::operating(what));
+                }
+            }
+        }
     }
 
     fn members(&self) -> Result<Vec<Member>> {
@@ -273,9 +295,7 @@ impl Commit for Transaction {
 
     fn written(&self) -> Result<Vec<PartitionEnd>> {
         let outbox = self.outbox()?;
-        let (tag, tally) = outbox.join(Waker::new(|| {}));
-        self.drain(&outbox, &tally)?;
-        outbox.leave(tag);
+        self.drain(&outbox.visit())?;
         let mut ends = outbox.ends();
         ends.retain(|ends| ends.topic != self.topic);
         Ok(ends)
@@ -286,17 +306,24 @@ impl Commit for Transaction {
             member.check(&self.id, &self.options)?;
         }
         let outbox = self.begin()?;
-        let (tag, tally) = outbox.join(Waker::new(|| {}));
+        let visit = outbox.visit();
         crash_point("results written");
-        self.produce(&outbox, tag, record)?;
-        self.drain(&outbox, &tally)?;
+        self.produce(&outbox, visit.tag, record)?;
+        self.drain(&visit).map_err(|why| {
+            // The topic may take less than the client does.
+            match outbox.refusal(&self.topic) {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) if !outbox.is_fenced() => {
+                    too_large(&self.topic, record.len())
+                }
+                _ => why,
+            }
+        })?;
         crash_point("progress written");
         let breaks = outbox.producer.base.client().context().breaks();
         let began = now();
         self.end(&outbox)?;
         crash_point("commit answered");
         self.inner().open = false;
-        outbox.leave(tag);
         let took = began.elapsed();
         debug!(target: "kafka", "committed in {took:?}");
         Ok(took > DOUBTFUL || breaks != outbox.producer.base.client().context().breaks())
@@ -364,6 +391,45 @@ fn code(cause: &KafkaError) -> Option<RDKafkaErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_for_progress_waits_for_no_broker_when_the_run_is_over() {
+        // It takes connections, and answers nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bootstrap = silent.local_addr().unwrap().to_string();
+        let options = KafkaOptions::new(bootstrap, "job");
+        let patience = options.patience();
+        let transaction = Transaction::new(options, "job", Duration::from_secs(1)).unwrap();
+        let began = now();
+        let failed = thread::scope(|scope| {
+            let asks = scope.spawn(|| transaction.last());
+            transaction.stop();
+            asks.join().unwrap()
+        });
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("the run is over"), "{said}");
+        assert!(began.elapsed() < patience / 2);
+    }
+
+    #[cfg(feature = "dev-broker")]
+    #[test]
+    fn progress_that_its_topic_does_not_take_is_a_matter_of_state() {
+        let small = [("max.message.bytes", "1000")];
+        let builder = crate::broker::DevBroker::builder().topic_with("job.progress", 1, small);
+        let broker = builder.start().unwrap();
+        let options = KafkaOptions::new(broker.bootstrap(), "job");
+        let transaction = Transaction::new(options, "job", Duration::from_secs(1)).unwrap();
+        transaction.fence().unwrap();
+        transaction.commit(&[b'x'; 500]).unwrap();
+        let error = transaction.commit(&[b'x'; 5_000]).unwrap_err();
+        // A supervisor does not try that again.
+        assert_eq!(error.kind(), ErrorKind::State, "{error}");
+        let said = error.to_string();
+        for part in ["5000 bytes", "`job.progress`", "max.message.bytes"] {
+            assert!(said.contains(part), "{said}");
+        }
+        transaction.stop();
+    }
 
     #[test]
     fn a_time_out_that_checkpoints_may_exceed_is_refused() {

@@ -8,7 +8,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::client::{Outgoing, Topic};
 use super::limits::Retention;
 use super::murmur2;
-use super::outbox::{Outbox, Tally};
+use super::outbox::Outbox;
+use super::tally::Tally;
 use super::transaction::Transaction;
 use crate::connectors::{Batch, CLOSE_MAX, Encoded, Waker, Writer, Written};
 use crate::error::{Error, Result};
@@ -45,6 +46,11 @@ pub(super) struct KafkaWriter {
 pub(super) fn topic(outbox: &Outbox, name: &str) -> Result<Topic> {
     let nameless = || Error::usage(format!("`{name}` is no name of a topic"));
     Topic::new(&outbox.producer, name).ok_or_else(nameless)
+}
+
+/// Whether a run that was asked to stop, at that time, waits no longer.
+pub(super) fn is_late(asked: &OnceLock<Instant>) -> bool {
+    asked.get().is_some_and(|asked| since(*asked) > CLOSE_MAX)
 }
 
 impl KafkaWriter {
@@ -151,11 +157,7 @@ impl Writer for KafkaWriter {
             }
             let missing = self.records - heard;
             // Whoever does not answer would keep a run alive that is to end.
-            if self
-                .asked
-                .get()
-                .is_some_and(|asked| since(*asked) > CLOSE_MAX)
-            {
+            if is_late(&self.asked) {
                 return Err(self.outbox.stopped(&self.name, missing, self.records));
             }
             if heard > seen {

@@ -251,3 +251,12 @@ fn values(items: &[Item]) -> Vec<String> {
 fn sleep(millis: u64) {
     thread::sleep(Duration::from_millis(millis));
 }
+
+/// Waits until `holds`, which it has to within [`PATIENCE`].
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        sleep(10);
+    }
+}
