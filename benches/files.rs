@@ -2,8 +2,8 @@
 //! memory, and what a second worker brings. `cargo bench --bench files [-- MILLIONS]`.
 //!
 //! Every run asserts that its results are those of a plain loop over the same files. With
-//! `ANABRANCH_BENCH_ASSERT` set, what misses half of its goal, or takes more memory than that, is an
-//! error.
+//! `ANABRANCH_BENCH_ASSERT` set, what misses half of its goal, or takes more memory than that, is
+//! an error.
 
 #![allow(
     clippy::print_stdout,

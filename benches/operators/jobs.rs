@@ -177,14 +177,10 @@ fn tumbling(name: &'static str, shape: Shape, watched: Option<&Longest>) -> Case
     case(name, shape, 1, step, weigh, check)
 }
 
-/// One for the result, and count, sum and maximum each by a factor of its own: no error of one makes
-/// good another's.
+/// One for the result, and count, sum and maximum each by a factor of its own: no error of one
+/// makes good another's.
 fn weight((count, sum, max): (u64, i128, i64)) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "it is the sum of small values"
-    )]
-    let sum = sum as u64;
+    let sum = u64::try_from(sum).expect("values are small");
     count
         .wrapping_mul(0x9E37_79B9_7F4A_7C15)
         .wrapping_add(sum.wrapping_mul(0xBF58_476D_1CE4_E5B9))
