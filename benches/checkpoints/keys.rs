@@ -30,7 +30,7 @@ fn tell(what: &str, bytes: u64, costs: &[[f64; 2]]) -> (f64, f64) {
 /// All: it goes on for one record and saves everything, for no log has everything yet; and goes on
 /// for another, of which it saves the change alone. Both read the same state back.
 pub(crate) fn each(name: &str, job: &Job) {
-    let (mut changes, mut alls, mut sizes) = (Vec::new(), Vec::new(), (0, 0));
+    let (mut deltas, mut alls, mut sizes) = (Vec::new(), Vec::new(), (0, 0));
     let shape = Shape {
         records: KEYS,
         workers: 1,
@@ -47,7 +47,7 @@ pub(crate) fn each(name: &str, job: &Job) {
         };
         let without = timed(job, &shape, KEYS);
         let with = timed(job, &until(KEYS), KEYS);
-        changes.push(more(with, without));
+        deltas.push(more(with, without));
         let changed = bytes_in(dir.path());
         assert!(changed > KEYS * 20, "{changed} bytes");
         assert_eq!(last_full(&dir), 0, "only what changed");
@@ -55,12 +55,12 @@ pub(crate) fn each(name: &str, job: &Job) {
         let full = timed(job, &until(KEYS + 1), 1);
         let all = last_full(&dir);
         assert!(all.abs_diff(changed) < changed / 10, "{all} bytes");
-        let change = timed(job, &until(KEYS + 2), 1);
+        let one = timed(job, &until(KEYS + 2), 1);
         assert_eq!(last_full(&dir), all, "not once more");
-        alls.push(more(full, change));
+        alls.push(more(full, one));
         sizes = (changed, all);
     }
-    let (each, _) = tell(&format!("{name}: a key that changed"), sizes.0, &changes);
+    let (each, _) = tell(&format!("{name}: a key that changed"), sizes.0, &deltas);
     hold(each <= 200.0, name);
     let (_, rate) = tell(&format!("{name}: a key of all"), sizes.1, &alls);
     hold(rate >= 0.5, name);
