@@ -1,8 +1,9 @@
 //! `bid_stats` from files to a file as a whole process: events per second of processor time, peak
 //! memory, and what a second worker brings. `cargo bench --bench files [-- MILLIONS]`.
 //!
-//! Every run asserts that its results are those of the others. With `ANABRANCH_BENCH_ASSERT` set,
-//! what misses half of its goal, or takes more memory than that, is an error.
+//! Every run asserts that its results are those of a plain loop over the same files. With
+//! `ANABRANCH_BENCH_ASSERT` set, what misses half of its goal, or takes more memory than that, is
+//! an error.
 
 #![allow(
     clippy::print_stdout,
@@ -13,10 +14,13 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::fs;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde::Deserialize;
 use support::{Cost, bids_on_disk, cost_of, hold, median};
 
 const RUNS: usize = 5;
@@ -25,6 +29,9 @@ const RATE_MIN: f64 = 1.6;
 const PEAK_MAX: f64 = 150.0;
 /// Half of what a second worker is to bring.
 const TWO_MIN: f64 = 1.3;
+/// Milliseconds of a window, and how far out of order bids may come.
+const SIZE: i64 = 10_000;
+const LAG: i64 = 2_000;
 
 fn run(source: &Path, out: &Path, workers: usize) -> Cost {
     cost_of(
@@ -37,26 +44,63 @@ fn run(source: &Path, out: &Path, workers: usize) -> Cost {
     )
 }
 
-/// What there is, in whatever order it was written.
-fn digest(out: &Path) -> String {
+#[derive(Deserialize)]
+struct Bid {
+    auction: i64,
+    price: i64,
+    date_time: i64,
+}
+
+/// The digest of what a plain loop finds in the files of `source`, each of which is a partition.
+fn expected(source: &Path) -> String {
+    let mut windows: HashMap<(i64, i64), (u64, i128, i64)> = HashMap::new();
+    for file in fs::read_dir(source).expect("there are files") {
+        let text = fs::read_to_string(file.expect("a file").path()).expect("bids are text");
+        let mut largest = i64::MIN + LAG;
+        for line in text.lines() {
+            let bid: Bid = sonic_rs::from_str(line).expect("a bid");
+            let start = bid.date_time - bid.date_time.rem_euclid(SIZE);
+            if start + SIZE > largest - LAG {
+                let none = (0, 0, i64::MIN);
+                let stats = windows.entry((bid.auction, start)).or_insert(none);
+                let (count, sum, max) = *stats;
+                let price = bid.price;
+                *stats = (count + 1, sum + i128::from(price), price.max(max));
+            }
+            largest = bid.date_time.max(largest);
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("expected.jsonl");
+    let mut out = BufWriter::new(fs::File::create(&path).expect("it can be written"));
+    for ((auction, start), (count, sum, max)) in windows {
+        let written = writeln!(
+            out,
+            "{{\"auction\":{auction},\"window_start\":{start},\"cnt\":{count},\
+             \"sum_price\":{sum},\"max_price\":{max}}}"
+        );
+        written.expect("it can be written");
+    }
+    out.flush().expect("it can be written");
+    digest(&path)
+}
+
+/// What there is, in whatever order it was written, and how many.
+fn digest(results: &Path) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
-    let ended = command.arg("digest").arg(out.join("stats.jsonl")).output();
+    let ended = command.arg("digest").arg(results).output();
     let ended = ended.expect("the program starts");
     assert!(ended.status.success(), "{ended:?}");
     String::from_utf8(ended.stdout).expect("a digest is text")
 }
 
 /// Runs both in turn; the medians of each.
-fn alternate(count: u64, cases: &[(&str, &Path, usize)], out: &Path) {
+fn alternate(count: u64, expected: &str, cases: &[(&str, &Path, usize)], out: &Path) {
     let mut costs: Vec<Vec<Cost>> = cases.iter().map(|_| Vec::new()).collect();
-    let mut first = None;
     for _ in 0..RUNS {
         for ((_, source, workers), costs) in cases.iter().zip(&mut costs) {
             costs.push(run(source, out, *workers));
-            let now = digest(out);
-            assert!(!now.ends_with(" records 0\n"), "{now}");
-            // The same events, by however many workers, give the same results.
-            assert_eq!(*first.get_or_insert_with(|| now.clone()), now, "results");
+            assert_eq!(digest(&out.join("stats.jsonl")), expected, "results");
         }
     }
     println!("| {count} bids, file to file | events per CPU-second | wall s | peak MB |");
@@ -119,11 +163,13 @@ fn main() {
         ("every auction its share", &folder),
         ("one auction has half", &hot),
     ] {
-        println!("\n{what}");
+        let expected = expected(folder);
+        assert!(!expected.ends_with(" records 0\n"), "{expected}");
+        println!("\n{what}; expected: {}", expected.trim_end());
         let cases = [
             ("one worker", folder.as_path(), 1),
             ("two workers", folder, 2),
         ];
-        alternate(count, &cases, out.path());
+        alternate(count, &expected, &cases, out.path());
     }
 }

@@ -18,6 +18,8 @@
 mod broker;
 #[path = "kafka/loops.rs"]
 mod loops;
+#[path = "kafka/plain.rs"]
+mod plain;
 #[path = "kafka/starts.rs"]
 mod starts;
 mod support;

@@ -2,6 +2,9 @@
 //! results: `bid_stats` exactly once, against a bare loop with transactions of the same interval,
 //! run in turn. `cargo bench --bench latency [-- SECONDS [ROUNDS]]`.
 //!
+//! Both get half of the bids a second that `bid_stats` reads while they are written, to the same
+//! Kafka on the same machine, as fast as they can be: that is measured first.
+//!
 //! Bids carry the time at which they are made, and every partition has many a millisecond, so a
 //! window is closed when its end has come. It starts a Kafka of its own, for which it needs Java
 //! and Maven. With `ANABRANCH_BENCH_ASSERT` set, a ratio above its goal and half is an error.
@@ -21,7 +24,7 @@ mod bare;
 #[path = "kafka/broker.rs"]
 mod broker;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::env;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -39,8 +42,8 @@ const PARTITIONS: u32 = 4;
 const KEYS: u64 = 100;
 /// Milliseconds of a window.
 const SIZE: i64 = 100;
-/// Bids a second: half of what the machine does with everything on it.
-const RATE: u64 = 50_000;
+/// Seconds at full speed, of which half is the load.
+const FULL: u64 = 10;
 const WARM_UP: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// As an argument, it makes this program the bare loop.
@@ -96,13 +99,15 @@ fn bare_loop(broker: &Broker, (from, to): (&str, &str), interval: u64) -> Child 
     command.spawn().expect("the loop starts")
 }
 
-/// Writes bids of the time at which they are written, until it is told to stop; how many of each.
-fn write(broker: &Broker, topic: &str, stop: &AtomicBool) -> Counts {
+/// Writes `rate` bids a second, or as many as it can, each with the time at which it is written,
+/// until it is told to stop; how many of each.
+fn write(broker: &Broker, topic: &str, rate: Option<u64>, stop: &AtomicBool) -> Counts {
     let producer = broker.producer("1");
     let (mut counts, mut value) = (Counts::new(), String::new());
     let (began, mut index) = (now(), 0);
     while !stop.load(SeqCst) {
-        let due = began.elapsed().as_micros() as u64 * RATE / 1_000_000;
+        let passed = began.elapsed().as_micros() as u64;
+        let due = rate.map_or(index + 1_000, |rate| passed * rate / 1_000_000);
         let time = clock() as i64;
         for index in index..due {
             let auction = 1_000 + index / u64::from(PARTITIONS) % KEYS;
@@ -124,14 +129,30 @@ fn write(broker: &Broker, topic: &str, stop: &AtomicBool) -> Counts {
         }
         index = due;
         broker::serve(&producer);
-        thread::sleep(Duration::from_millis(1));
+        if rate.is_some() {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
     broker::flush(&producer);
     counts
 }
 
-/// Runs one of both for so long, and says how many milliseconds each result took.
-fn measure(broker: &Broker, (name, interval): (&str, u64), seconds: u64) -> Vec<f64> {
+/// One run of the engine or of the loop.
+struct Run<'a> {
+    name: &'a str,
+    interval: u64,
+    /// Bids a second; `None`: as many as can be written.
+    rate: Option<u64>,
+    seconds: u64,
+}
+
+/// What a reader sees, and the milliseconds at which it does.
+type Seen = Vec<(f64, Found)>;
+
+/// Does `run`, holds its results against what was written, and gives what was seen in all, and when
+/// it was warm.
+fn watch(broker: &Broker, run: &Run<'_>) -> (Seen, f64) {
+    let name = run.name;
     let state = tempfile::tempdir().expect("a folder for state");
     let [from, to] = ["bids", "results"].map(|kind| format!("{kind}-{name}"));
     broker.create(&from, PARTITIONS);
@@ -139,27 +160,20 @@ fn measure(broker: &Broker, (name, interval): (&str, u64), seconds: u64) -> Vec<
     let topics = (&*from, &*to);
     let is_engine = name.starts_with("engine");
     let mut child = if is_engine {
-        engine(broker, topics, interval, state.path())
+        engine(broker, topics, run.interval, state.path())
     } else {
-        bare_loop(broker, topics, interval)
+        bare_loop(broker, topics, run.interval)
     };
     let values = broker.reader(&to);
-    let stop = AtomicBool::new(false);
-    let (mut seen, mut times) = (Counts::new(), Vec::new());
+    let (stop, mut seen) = (AtomicBool::new(false), Seen::new());
+    let warm = clock() + WARM_UP.as_secs_f64() * 1e3;
     let counts = thread::scope(|scope| {
-        let writer = scope.spawn(|| write(broker, &from, &stop));
-        let until = now() + WARM_UP + Duration::from_secs(seconds);
-        let first = clock() + WARM_UP.as_secs_f64() * 1e3;
+        let writer = scope.spawn(|| write(broker, &from, run.rate, &stop));
+        let until = now() + WARM_UP + Duration::from_secs(run.seconds);
         while now() < until {
-            let Some(value) = values.next(Duration::from_millis(100)) else {
-                continue;
-            };
-            let at = clock();
-            let found: Found = sonic_rs::from_slice(&value).expect("a result");
-            let before = seen.insert((found.auction, found.window_start), found.cnt);
-            assert!(before.is_none(), "{name}: twice");
-            if found.window_start as f64 >= first {
-                times.push(at - (found.window_start + SIZE) as f64);
+            if let Some(value) = values.next(Duration::from_millis(100)) {
+                let at = clock();
+                seen.push((at, sonic_rs::from_slice(&value).expect("a result")));
             }
         }
         stop.store(true, SeqCst);
@@ -167,16 +181,43 @@ fn measure(broker: &Broker, (name, interval): (&str, u64), seconds: u64) -> Vec<
     });
     child.kill().expect("it runs");
     let _ = child.wait().expect("it is our child");
-    for (window, count) in &seen {
-        assert_eq!(counts.get(window), Some(count), "{name}: {window:?}");
+    let mut once = HashSet::new();
+    for (_, found) in &seen {
+        let window = (found.auction, found.window_start);
+        assert!(once.insert(window), "{name}: {window:?} twice");
+        assert_eq!(counts.get(&window), Some(&found.cnt), "{name}: {window:?}");
     }
-    assert!(
-        times.len() as u64 > seconds * KEYS,
-        "{name}: {}",
-        times.len()
-    );
     broker.delete(&from);
     broker.delete(&to);
+    (seen, warm)
+}
+
+/// How many bids a second the engine counts while they are written as fast as they can be.
+fn full_speed(broker: &Broker, interval: u64) -> u64 {
+    let (seen, warm) = watch(
+        broker,
+        &Run {
+            name: &format!("engine-{interval}-full"),
+            interval,
+            rate: None,
+            seconds: FULL,
+        },
+    );
+    let later = seen.iter().filter(|(at, _)| *at >= warm);
+    later.map(|(_, found)| found.cnt).sum::<u64>() / FULL
+}
+
+/// How many milliseconds each result took.
+fn measure(broker: &Broker, run: &Run<'_>) -> Vec<f64> {
+    let (seen, warm) = watch(broker, run);
+    let later = seen
+        .iter()
+        .filter(|(_, found)| found.window_start as f64 >= warm);
+    let times: Vec<_> = later
+        .map(|(at, found)| at - (found.window_start + SIZE) as f64)
+        .collect();
+    let (name, count) = (run.name, times.len());
+    assert!(count as u64 > run.seconds * KEYS, "{name}: {count}");
     times
 }
 
@@ -215,18 +256,28 @@ fn main() {
         Err(missing) => return println!("SKIPPED: no Kafka can be started: {missing} is missing"),
     };
     for interval in [100, 1_000] {
+        let full = full_speed(&broker, interval);
+        let rate = full / 2;
+        assert!(rate > 0, "nothing came of bids at full speed");
         let mut both = [Vec::new(), Vec::new()];
         for round in 0..rounds {
             for (times, name) in both.iter_mut().zip(["engine", "bare"]) {
-                let name = format!("{name}-{interval}-{round}");
-                times.extend(measure(&broker, (&name, interval), seconds));
+                let run = Run {
+                    name: &format!("{name}-{interval}-{round}"),
+                    interval,
+                    rate: Some(rate),
+                    seconds,
+                };
+                times.extend(measure(&broker, &run));
             }
         }
         let [engine, bare] = both.map(|mut times| {
             times.sort_by(f64::total_cmp);
             times
         });
-        println!("\n{RATE} bids a second, a commit every {interval} ms");
+        println!(
+            "\nA commit every {interval} ms, {rate} bids a second: half of {full}, at full speed"
+        );
         println!("| | p50 | p90 | p99 | most |\n|---|---|---|---|---|");
         for (name, times) in [("engine", &engine), ("bare loop", &bare)] {
             let [p50, p90, p99, most] = [0.5, 0.9, 0.99, 1.0].map(|part| at(times, part));

@@ -1,26 +1,19 @@
 //! The loops that the engine is held against, each a whole program: one thread, the same client
-//! with the same buffers, no engine.
+//! with the same buffers, and nothing of the engine, so that its connectors count, too.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::thread;
 use std::time::Duration;
 
-use anabranch::connectors::{
-    Batch, Encoded, Fetched, KafkaOptions, KafkaSink, KafkaSource, Reader, Share, Sink, Source,
-    Waker, Writer, Written,
-};
-use anabranch::event::Record;
-use anabranch::time::EventTime;
 use serde::Deserialize;
 
-/// What the engine gives each of the job's four ports of its budget.
-const BUFFER: usize = 16 << 20;
-const FETCH: usize = 4_096;
+use crate::plain::{Came, Input, Output};
+
 const SIZE: i64 = 10_000;
 const LAG: i64 = 2_000;
-/// A lost wake-up would cost this much.
-const NAP: Duration = Duration::from_millis(100);
+/// With nothing to read it waits so long.
+const NAP: Duration = Duration::from_millis(1);
 
 /// What a loop is told: brokers, topics, and for the relay what to produce.
 pub(crate) struct Order<'a> {
@@ -76,74 +69,44 @@ impl<'a> Order<'a> {
     }
 
     fn drive(&self, work: &mut impl Work) {
-        let mut options = KafkaOptions::new(self.bootstrap, "bench");
-        options.bounded = true;
-        let source = KafkaSource::new(self.from, options.clone());
-        let sink = KafkaSink::new(self.to, options, false);
-        source.prepare().expect("the source");
-        sink.prepare().expect("the sink");
-        let main = thread::current();
-        let share = Share {
-            worker: 0,
-            workers: 1,
-            port: 0,
-            buffer_bytes: BUFFER,
-            waker: Waker::new(move || main.unpark()),
-        };
-        let mut reader = source.open(share.clone()).expect("the reader");
-        let mut writer = sink.open(share).expect("the writer");
-        reader.discover().expect("partitions");
-        let mut batch = Batch::default();
-        loop {
-            let (mut some, mut ended) = (false, 0);
-            for partition in 0..self.partitions {
-                match read(&mut *reader, partition, work, &mut batch) {
-                    Fetched::Some => some = true,
-                    Fetched::End => ended += 1,
-                    Fetched::Wait | Fetched::CaughtUp => {}
+        let mut input = Input::open(self.bootstrap, self.from, self.partitions);
+        let output = Output::open(self.bootstrap, self.to);
+        let mut ended = vec![false; self.partitions as usize];
+        while ended.contains(&false) {
+            let mut some = false;
+            for (partition, ended) in ended.iter_mut().enumerate() {
+                match input.next(partition, |value| work.take(partition, value)) {
+                    Came::Some => some = true,
+                    Came::Nothing => continue,
+                    Came::End => {
+                        *ended = true;
+                        work.end(partition);
+                    }
                 }
-                write(&mut *writer, &mut batch);
-            }
-            if ended == self.partitions {
-                break;
+                work.give(&output);
+                output.serve();
             }
             if !some {
-                thread::park_timeout(NAP);
+                input.serve();
+                thread::sleep(NAP);
             }
         }
-        work.end(&mut batch);
-        write(&mut *writer, &mut batch);
-        writer.close().expect("everything is acknowledged");
-        sink.finish(true).expect("the sink ends");
+        output.end();
+        work.check();
     }
-}
-
-fn read(
-    reader: &mut dyn Reader,
-    partition: u32,
-    work: &mut impl Work,
-    batch: &mut Batch,
-) -> Fetched {
-    let mut records = Vec::with_capacity(FETCH);
-    let fetched = reader
-        .fetch(partition, FETCH, &mut records)
-        .expect("records");
-    work.take(partition, &records, fetched, batch);
-    fetched
-}
-
-fn write(writer: &mut dyn Writer, batch: &mut Batch) {
-    let mut from = 0;
-    while let Written::Full(next) = writer.write(batch, from).expect("results are taken") {
-        from = next;
-        thread::park_timeout(NAP);
-    }
-    batch.clear();
 }
 
 trait Work {
-    fn take(&mut self, partition: u32, records: &[Record<'_>], said: Fetched, out: &mut Batch);
-    fn end(&mut self, out: &mut Batch);
+    fn take(&mut self, partition: usize, value: &[u8]);
+
+    /// Nothing more comes of `partition`.
+    fn end(&mut self, partition: usize);
+
+    /// Gives what is due.
+    fn give(&mut self, out: &Output);
+
+    /// Everything was taken and given.
+    fn check(&self);
 }
 
 /// Gives as many results of the same size, and looks at nothing.
@@ -156,39 +119,24 @@ struct Relay {
 }
 
 impl Work for Relay {
-    fn take(&mut self, _: u32, records: &[Record<'_>], _: Fetched, out: &mut Batch) {
-        self.read += records.len() as u64;
+    #[inline]
+    fn take(&mut self, _: usize, _: &[u8]) {
+        self.read += 1;
+    }
+
+    fn end(&mut self, _: usize) {}
+
+    fn give(&mut self, out: &Output) {
         let due = self.read * self.results / self.records;
         for number in self.written..due {
-            push(
-                out,
-                1_000 + (number % 31_700).cast_signed(),
-                EventTime::from_millis(1),
-                |values| {
-                    values.extend_from_slice(&self.value);
-                },
-            );
+            out.send(1_000 + (number % 31_700).cast_signed(), 1, &self.value);
         }
         self.written = due;
     }
 
-    fn end(&mut self, _: &mut Batch) {
+    fn check(&self) {
         assert_eq!((self.read, self.written), (self.records, self.results));
     }
-}
-
-fn push(out: &mut Batch, key: i64, time: EventTime, value: impl FnOnce(&mut Vec<u8>)) {
-    let place = |at: usize| u32::try_from(at).expect("a batch is small");
-    let (key_at, value_at) = (place(out.keys.len()), place(out.values.len()));
-    out.keys
-        .extend_from_slice(itoa::Buffer::new().format(key).as_bytes());
-    value(&mut out.values);
-    out.records.push(Encoded {
-        key: Some((key_at, place(out.keys.len()))),
-        value: Some((value_at, place(out.values.len()))),
-        timestamp: Some(time),
-        ..Encoded::default()
-    });
 }
 
 #[derive(Deserialize)]
@@ -237,6 +185,8 @@ struct Hand {
     /// The largest time of each partition; `i64::MAX` once it has ended.
     largest: Vec<i64>,
     windows: Vec<(i64, ByAuction)>,
+    /// The result that is being written.
+    value: Vec<u8>,
 }
 
 impl Hand {
@@ -244,6 +194,7 @@ impl Hand {
         Self {
             largest: vec![i64::MIN + LAG; partitions as usize],
             windows: Vec::new(),
+            value: Vec::new(),
         }
     }
 
@@ -267,20 +218,6 @@ impl Hand {
         stats.sum += i128::from(bid.price);
         stats.max = stats.max.max(bid.price);
     }
-
-    fn fire(&mut self, watermark: i64, out: &mut Batch) {
-        for (start, auctions) in self
-            .windows
-            .extract_if(.., |(start, _)| *start + SIZE <= watermark)
-        {
-            for (auction, stats) in auctions {
-                let time = EventTime::from_millis(start + SIZE - 1);
-                push(out, auction, time, |values| {
-                    encode(auction, start, &stats, values);
-                });
-            }
-        }
-    }
 }
 
 fn encode(auction: i64, start: i64, stats: &Stats, out: &mut Vec<u8>) {
@@ -299,26 +236,34 @@ fn encode(auction: i64, start: i64, stats: &Stats, out: &mut Vec<u8>) {
 }
 
 impl Work for Hand {
-    fn take(&mut self, partition: u32, records: &[Record<'_>], said: Fetched, out: &mut Batch) {
-        let mut largest = self.largest[partition as usize];
-        for record in records {
-            let bid: Bid<'_> =
-                sonic_rs::from_slice(record.value.unwrap_or_default()).expect("a bid");
-            let start = bid.date_time - bid.date_time.rem_euclid(SIZE);
-            if start + SIZE > largest - LAG {
-                self.add(start, &bid);
-            }
-            largest = largest.max(bid.date_time);
+    #[inline]
+    fn take(&mut self, partition: usize, value: &[u8]) {
+        let bid: Bid<'_> = sonic_rs::from_slice(value).expect("a bid");
+        let start = bid.date_time - bid.date_time.rem_euclid(SIZE);
+        let largest = self.largest[partition];
+        if start + SIZE > largest - LAG {
+            self.add(start, &bid);
         }
-        if said == Fetched::End {
-            largest = i64::MAX;
-        }
-        self.largest[partition as usize] = largest;
-        let watermark = self.largest.iter().min().expect("there are partitions") - LAG;
-        self.fire(watermark, out);
+        self.largest[partition] = largest.max(bid.date_time);
     }
 
-    fn end(&mut self, out: &mut Batch) {
-        self.fire(i64::MAX, out);
+    fn end(&mut self, partition: usize) {
+        self.largest[partition] = i64::MAX;
+    }
+
+    fn give(&mut self, out: &Output) {
+        let watermark = self.largest.iter().min().expect("there are partitions") - LAG;
+        let is_due = |(start, _): &mut (i64, ByAuction)| *start + SIZE <= watermark;
+        for (start, auctions) in self.windows.extract_if(.., is_due) {
+            for (auction, stats) in auctions {
+                self.value.clear();
+                encode(auction, start, &stats, &mut self.value);
+                out.send(auction, start + SIZE - 1, &self.value);
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.windows.is_empty(), "a window never ended");
     }
 }
