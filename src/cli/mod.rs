@@ -196,7 +196,8 @@ fn check(plan: &Plan, http: Option<&str>) -> Result {
         writeln!(text, "{sign}  {what}: {said}").expect("a string takes it");
         verdict = verdict.and(found.map(|_| ()));
     }
-    out(&text)?;
+    // Brokers quote what they were sent, and paths may stand for secrets.
+    out(&secret::redacted(&text))?;
     verdict
 }
 
