@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
 mod program;
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+mod topics;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -216,6 +218,22 @@ fn an_output_folder_that_is_not_there_is_made() {
 }
 
 #[test]
+fn an_output_folder_wins_over_a_broker() {
+    let folder = folder();
+    // Nobody answers there, and nobody is asked.
+    for flag in ["-b", "--bootstrap", "--bootstrap-server"] {
+        let source = ["--source", "bids=file:bids.jsonl"];
+        let both = [flag, "127.0.0.1:1", "--output-dir", "out"];
+        let arguments = [&source[..], &both].concat();
+        let ended = run("bid_stats", folder.path(), &arguments);
+        assert_eq!(ended.code, 0, "{flag}: {}", ended.said());
+        let out = folder.path().join("out");
+        assert_eq!(names(&out), ["dead.jsonl", "late.jsonl", "stats.jsonl"]);
+        fs::remove_dir_all(out).unwrap();
+    }
+}
+
+#[test]
 fn a_folder_of_parts_that_is_not_empty_needs_overwrite() {
     let folder = folder();
     let parts = "--source bids=file:bids.jsonl --sink stats=file:parts/ --sink late=null: \
@@ -293,6 +311,28 @@ fn stdout_carries_data_alone_and_stderr_says_what_became_of_each_record() {
     let quiet = run("bid_stats", folder.path(), &to_stdout(&["--quiet"]));
     assert_eq!((quiet.code, quiet.out.len()), (0, 3));
     assert!(quiet.err.is_empty(), "{:?}", quiet.err);
+}
+
+#[test]
+fn dead_letters_may_go_to_stderr() {
+    let folder = folder();
+    let all = text(folder.path(), "bids.jsonl") + "?\n";
+    fs::write(folder.path().join("bids.jsonl"), all).unwrap();
+    let bound = "--source bids=file:bids.jsonl --sink stats=- --sink late=null: \
+                 --sink dead=stderr:";
+    let arguments: Vec<_> = bound.split_whitespace().collect();
+    let ended = run("bid_stats", folder.path(), &arguments);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(ended.out, STATS);
+    let letters: Vec<_> = ended
+        .err
+        .iter()
+        .filter(|line| line.starts_with('{'))
+        .collect();
+    assert_eq!(letters.len(), 1, "{}", ended.said());
+    let letter: serde_json::Value = serde_json::from_str(letters[0]).unwrap();
+    assert_eq!(letter["line"], 6);
+    assert_eq!([&letter["reason"], &letter["raw"]], ["decode", "?"]);
 }
 
 #[test]
@@ -511,6 +551,52 @@ fn progress_is_told_and_so_is_why_windows_wait() {
         why.contains("next end 00:00:10, held by bids[0] (no data for"),
         "{why}"
     );
+    running.signal("TERM");
+    assert_eq!(running.ended_with_open_input().code, 0);
+}
+
+/// Bids of these seconds, as records of Kafka.
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+fn fill(topics: &topics::Topics, topic: &str, partition: i32, seconds: &[i64]) {
+    let lines = seconds.iter().map(|second| bid(1, 5, second * 1_000));
+    let lines: Vec<_> = lines.collect();
+    let records = lines.iter().map(|line| (None, None, Some(line.as_bytes())));
+    topics.fill(topic, partition, records);
+}
+
+#[test]
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+fn a_silent_partition_stops_holding_windows_after_the_idle_timeout() {
+    let topics = topics::Topics::new();
+    let bids = topics::Topics::fresh("bids");
+    topics.create(&bids, 2);
+    fill(&topics, &bids, 0, &[1, 2, 30]);
+    fill(&topics, &bids, 1, &[3]);
+    let folder = tempdir().unwrap();
+    let source = format!("bids=kafka:{bids}");
+    let sinks = "--sink stats=- --sink late=null: --sink dead=null: --idle-timeout 1s";
+    let mut arguments: Vec<_> = sinks.split(' ').collect();
+    arguments.extend(["--bootstrap", topics.bootstrap(), "--source", &source]);
+    let mut running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
+    // Later than after ten seconds, which are the default, stderr tells why it waits.
+    let result = running.next_out();
+    assert!(result.contains("\"window_start\":0,\"cnt\":3,"), "{result}");
+    running.signal("TERM");
+    let ended = running.ended_with_open_input();
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert!(!ended.said().contains("windows wait"), "{}", ended.said());
+}
+
+#[test]
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+fn the_development_broker_creates_what_it_is_asked_for_if_it_may() {
+    let folder = tempdir().unwrap();
+    let arguments = ["broker", "--listen", "127.0.0.1:0", "--auto-create"];
+    let mut running = Running::start(&mut program("anabranch", folder.path(), &arguments));
+    let topics = topics::Topics::at(running.next_out());
+    assert_eq!(topics.partitions("new"), 0);
+    fill(&topics, "new", 0, &[1]);
+    assert_eq!(topics.read("new").len(), 1);
     running.signal("TERM");
     assert_eq!(running.ended_with_open_input().code, 0);
 }

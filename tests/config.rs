@@ -539,8 +539,45 @@ fn stdout_has_data_alone_however_much_is_said() {
         let loud = run(folder.path(), &[("ANABRANCH_X", "1")], &arguments);
         assert_eq!(loud.code, 0, "{}", loud.said());
         assert_eq!(loud.out, quiet.out, "{format}");
-        assert!(loud.err.len() >= 3, "{}", loud.said());
+        assert!(loud.said().contains("ANABRANCH_X"), "{}", loud.said());
     }
+}
+
+#[test]
+fn the_log_level_says_how_much_is_said() {
+    let folder = folder();
+    let said = |level| {
+        let state = format!("state-{level}");
+        let arguments = [
+            "--source",
+            "bids=file:bids.jsonl",
+            "--output-dir",
+            level,
+            "--state-dir",
+            &state,
+            "--log-level",
+            level,
+        ];
+        let ended = run(folder.path(), &[("ANABRANCH_X", "1")], &arguments);
+        assert_eq!(ended.code, 0, "{}", ended.said());
+        ended.said()
+    };
+    let [error, warn, debug] = ["error", "warn", "debug"].map(said);
+    let warning = "`ANABRANCH_X` is no setting";
+    assert!(!error.contains(warning), "{error}");
+    assert!(warn.contains(warning) && !warn.contains("DEBUG"), "{warn}");
+    assert!(
+        debug.contains("DEBUG") && debug.contains(warning),
+        "{debug}"
+    );
+}
+
+#[test]
+fn without_a_number_there_are_as_many_workers_as_cores() {
+    let folder = folder();
+    let ended = run(folder.path(), &[], &["--config", "job.toml"]);
+    let cores = thread::available_parallelism().unwrap().to_string();
+    assert_eq!(workers_and_windows(&ended), (cores, 2));
 }
 
 #[test]
