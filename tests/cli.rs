@@ -9,6 +9,9 @@
 mod program;
 #[cfg(all(feature = "kafka", feature = "dev-broker"))]
 mod topics;
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+#[path = "cli/with_kafka.rs"]
+mod with_kafka;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -551,52 +554,6 @@ fn progress_is_told_and_so_is_why_windows_wait() {
         why.contains("next end 00:00:10, held by bids[0] (no data for"),
         "{why}"
     );
-    running.signal("TERM");
-    assert_eq!(running.ended_with_open_input().code, 0);
-}
-
-/// Bids of these seconds, as records of Kafka.
-#[cfg(all(feature = "kafka", feature = "dev-broker"))]
-fn fill(topics: &topics::Topics, topic: &str, partition: i32, seconds: &[i64]) {
-    let lines = seconds.iter().map(|second| bid(1, 5, second * 1_000));
-    let lines: Vec<_> = lines.collect();
-    let records = lines.iter().map(|line| (None, None, Some(line.as_bytes())));
-    topics.fill(topic, partition, records);
-}
-
-#[test]
-#[cfg(all(feature = "kafka", feature = "dev-broker"))]
-fn a_silent_partition_stops_holding_windows_after_the_idle_timeout() {
-    let topics = topics::Topics::new();
-    let bids = topics::Topics::fresh("bids");
-    topics.create(&bids, 2);
-    fill(&topics, &bids, 0, &[1, 2, 30]);
-    fill(&topics, &bids, 1, &[3]);
-    let folder = tempdir().unwrap();
-    let source = format!("bids=kafka:{bids}");
-    let sinks = "--sink stats=- --sink late=null: --sink dead=null: --idle-timeout 1s";
-    let mut arguments: Vec<_> = sinks.split(' ').collect();
-    arguments.extend(["--bootstrap", topics.bootstrap(), "--source", &source]);
-    let mut running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
-    // Later than after ten seconds, which are the default, stderr tells why it waits.
-    let result = running.next_out();
-    assert!(result.contains("\"window_start\":0,\"cnt\":3,"), "{result}");
-    running.signal("TERM");
-    let ended = running.ended_with_open_input();
-    assert_eq!(ended.code, 0, "{}", ended.said());
-    assert!(!ended.said().contains("windows wait"), "{}", ended.said());
-}
-
-#[test]
-#[cfg(all(feature = "kafka", feature = "dev-broker"))]
-fn the_development_broker_creates_what_it_is_asked_for_if_it_may() {
-    let folder = tempdir().unwrap();
-    let arguments = ["broker", "--listen", "127.0.0.1:0", "--auto-create"];
-    let mut running = Running::start(&mut program("anabranch", folder.path(), &arguments));
-    let topics = topics::Topics::at(running.next_out());
-    assert_eq!(topics.partitions("new"), 0);
-    fill(&topics, "new", 0, &[1]);
-    assert_eq!(topics.read("new").len(), 1);
     running.signal("TERM");
     assert_eq!(running.ended_with_open_input().code, 0);
 }
