@@ -7,6 +7,11 @@
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
 mod program;
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+mod topics;
+#[cfg(all(feature = "kafka", feature = "dev-broker"))]
+#[path = "cli/with_kafka.rs"]
+mod with_kafka;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -216,6 +221,22 @@ fn an_output_folder_that_is_not_there_is_made() {
 }
 
 #[test]
+fn an_output_folder_wins_over_a_broker() {
+    let folder = folder();
+    // Nobody answers there, and nobody is asked.
+    for flag in ["-b", "--bootstrap", "--bootstrap-server"] {
+        let source = ["--source", "bids=file:bids.jsonl"];
+        let both = [flag, "127.0.0.1:1", "--output-dir", "out"];
+        let arguments = [&source[..], &both].concat();
+        let ended = run("bid_stats", folder.path(), &arguments);
+        assert_eq!(ended.code, 0, "{flag}: {}", ended.said());
+        let out = folder.path().join("out");
+        assert_eq!(names(&out), ["dead.jsonl", "late.jsonl", "stats.jsonl"]);
+        fs::remove_dir_all(out).unwrap();
+    }
+}
+
+#[test]
 fn a_folder_of_parts_that_is_not_empty_needs_overwrite() {
     let folder = folder();
     let parts = "--source bids=file:bids.jsonl --sink stats=file:parts/ --sink late=null: \
@@ -293,6 +314,28 @@ fn stdout_carries_data_alone_and_stderr_says_what_became_of_each_record() {
     let quiet = run("bid_stats", folder.path(), &to_stdout(&["--quiet"]));
     assert_eq!((quiet.code, quiet.out.len()), (0, 3));
     assert!(quiet.err.is_empty(), "{:?}", quiet.err);
+}
+
+#[test]
+fn dead_letters_may_go_to_stderr() {
+    let folder = folder();
+    let all = text(folder.path(), "bids.jsonl") + "?\n";
+    fs::write(folder.path().join("bids.jsonl"), all).unwrap();
+    let bound = "--source bids=file:bids.jsonl --sink stats=- --sink late=null: \
+                 --sink dead=stderr:";
+    let arguments: Vec<_> = bound.split_whitespace().collect();
+    let ended = run("bid_stats", folder.path(), &arguments);
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    assert_eq!(ended.out, STATS);
+    let letters: Vec<_> = ended
+        .err
+        .iter()
+        .filter(|line| line.starts_with('{'))
+        .collect();
+    assert_eq!(letters.len(), 1, "{}", ended.said());
+    let letter: serde_json::Value = serde_json::from_str(letters[0]).unwrap();
+    assert_eq!(letter["line"], 6);
+    assert_eq!([&letter["reason"], &letter["raw"]], ["decode", "?"]);
 }
 
 #[test]

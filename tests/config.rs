@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
 mod program;
+#[path = "config/said.rs"]
+mod said;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -390,11 +392,17 @@ fn all_said(folder: &Path, format: &str, way: &[&str]) -> String {
     let said = ended.said();
     assert_eq!(ended.code, 1, "{said}");
     assert!(said.contains("sasl.username"), "librdkafka talks: {said}");
+    let out = ended.out.join("\n");
+    let told = if way.contains(&"--check") {
+        &out
+    } else {
+        &said
+    };
     assert!(
-        said.contains("I know ***"),
-        "the broker's words are passed on: {said}"
+        told.contains("I know ***"),
+        "the broker's words are passed on: {told}"
     );
-    said + &ended.out.join("\n")
+    said + "\n" + &out
 }
 
 #[test]
@@ -413,7 +421,7 @@ fn secrets_are_in_no_line_of_a_run_that_says_all() {
         "property.\"sasl.password\" = \"${env:THE_SECRET}\"\n",
     );
     let plain = format!("sasl.password={SECRET}");
-    let ways: [&[&str]; 5] = [
+    let ways: [&[&str]; 6] = [
         &[
             "-X",
             "sasl.password=${env:THE_SECRET}",
@@ -424,6 +432,7 @@ fn secrets_are_in_no_line_of_a_run_that_says_all() {
         &["-X", &plain],
         &["--kafka-config", "c.properties"],
         &["--config", "c.toml"],
+        &["--config", "c.toml", "--check"],
     ];
     let cases = ways
         .iter()
@@ -439,6 +448,26 @@ fn secrets_are_in_no_line_of_a_run_that_says_all() {
             });
         }
     });
+}
+
+#[test]
+fn a_check_does_not_show_a_path_that_was_substituted() {
+    let folder = folder();
+    write(
+        folder.path(),
+        "c.toml",
+        "output-dir = \"out\"\n[source]\nbids = \"file:${env:THE_SECRET}\"\n",
+    );
+    let variables = [("THE_SECRET", "bids.jsonl")];
+    let ended = run(
+        folder.path(),
+        &variables,
+        &["--config", "c.toml", "--check"],
+    );
+    assert_eq!(ended.code, 0, "{}", ended.said());
+    let out = ended.out.join("\n");
+    assert!(out.contains("ok  source bids: file:***: readable"), "{out}");
+    assert!(!out.contains("bids.jsonl"), "{out}");
 }
 
 #[test]
@@ -496,78 +525,9 @@ fn errors_about_a_secret_do_not_quote_it() {
 }
 
 #[test]
-fn stdout_has_data_alone_however_much_is_said() {
+fn without_a_number_there_are_as_many_workers_as_cores() {
     let folder = folder();
-    let quiet = run(folder.path(), &[], &["--config", "job.toml", "-q"]);
-    assert_eq!((quiet.out.len(), quiet.err.len()), (2, 0));
-    for format in ["pretty", "json"] {
-        let arguments = [
-            "--config",
-            "job.toml",
-            "-vv",
-            "--log-level=trace",
-            "--log-format",
-            format,
-        ];
-        let loud = run(folder.path(), &[("ANABRANCH_X", "1")], &arguments);
-        assert_eq!(loud.code, 0, "{}", loud.said());
-        assert_eq!(loud.out, quiet.out, "{format}");
-        assert!(loud.err.len() >= 3, "{}", loud.said());
-    }
-}
-
-#[test]
-fn each_line_is_an_object_where_json_is_asked_for() {
-    let folder = folder();
-    write(folder.path(), "empty", "");
-    let json = ["--config", "job.toml", "--log-format", "json"];
-    let level = |line: &str| -> String {
-        let told: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|why| {
-            panic!("{why}: {line}");
-        });
-        for field in ["timestamp", "level", "message"] {
-            assert!(told[field].is_string(), "{field} in: {line}");
-        }
-        told["level"].as_str().unwrap().to_owned()
-    };
-    let levels = |ended: Ended| ended.err.iter().map(|line| level(line)).collect::<Vec<_>>();
-    let good = run(folder.path(), &[("ANABRANCH_X", "1")], &json);
-    assert_eq!(levels(good), ["warn", "info", "info"]);
-    for (variables, more, code) in [
-        (&[][..], &["--set", "sise=1s"][..], 2),
-        (&[], &["--no-such"], 2),
-        (&[("ANABRANCH_LOG_FORMAT", "json")], &["--workers", "x"], 2),
-        (&[], &["--source", "bids=file:gone"], 1),
-        (&[], &["--sink", "late=file:empty/x"], 1),
-    ] {
-        let flags = if variables.is_empty() {
-            &json[..]
-        } else {
-            &json[..2]
-        };
-        let ended = run(folder.path(), variables, &[flags, more].concat());
-        assert_eq!(ended.code, code, "{}", ended.said());
-        let last = ended.err.last().unwrap();
-        assert!(last.contains(&format!("\"exit\":{code}")), "{last}");
-        assert_eq!(levels(ended).last().unwrap(), "error");
-    }
-}
-
-#[test]
-fn progress_is_an_object_too() {
-    let folder = folder();
-    let arguments = [
-        "--config",
-        "job.toml",
-        "--source",
-        "bids=-",
-        "--log-format",
-        "json",
-    ];
-    let mut running = Running::start(&mut program("bid_stats", folder.path(), &arguments));
-    running.write(&bid(1, 5, 1_000));
-    let line = running.wait_err("/s · read 1 · watermark");
-    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(told["level"], "info");
-    assert_eq!(running.ended().code, 0);
+    let ended = run(folder.path(), &[], &["--config", "job.toml"]);
+    let cores = thread::available_parallelism().unwrap().to_string();
+    assert_eq!(workers_and_windows(&ended), (cores, 2));
 }

@@ -16,6 +16,8 @@ struct Told {
     name: &'static str,
     /// The source first.
     ports: [&'static str; 4],
+    /// What they are by default on Kafka.
+    topics: [&'static str; 4],
     /// The default of the first parameter.
     size: &'static str,
     late_when: &'static str,
@@ -28,6 +30,7 @@ const JOBS: [Told; 2] = [
     Told {
         name: "bid_stats",
         ports: ["bids", "stats", "late", "dead"],
+        topics: ["bids", "bid-stats", "bid_stats.late", "bid_stats.dead"],
         size: "10s",
         late_when: "end of its window of 10000 ms + allowed lateness <= partition's watermark",
         state: &[[
@@ -51,6 +54,12 @@ const JOBS: [Told; 2] = [
     Told {
         name: "user_activity",
         ports: ["events", "activity", "late", "dead"],
+        topics: [
+            "events",
+            "user-activity",
+            "user_activity.late",
+            "user_activity.dead",
+        ],
         size: "1m",
         late_when: "time < partition's watermark - allowed lateness",
         state: &[
@@ -108,6 +117,11 @@ fn describe_tells_people_and_programs_the_same() {
             [of("sources", "name"), of("sinks", "name")].concat(),
             job.ports
         );
+        let topics = [of("sources", "topic"), of("sinks", "topic")].concat();
+        assert_eq!(topics, job.topics);
+        for topic in topics {
+            assert!(text.contains(&format!("topic {topic}\n")), "{text}");
+        }
         let parameters = of("parameters", "name");
         for known in ["size", "lag", "allowed-lateness", "timestamp-unit"] {
             assert!(parameters.iter().any(|name| name == known), "{known}");

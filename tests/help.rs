@@ -70,7 +70,9 @@ fn every_help_fits_100_columns_and_shows_an_example() {
             );
             seen.push(name);
         }
-        assert_eq!(run(binary, Path::new("."), &["--version"]).code, 0);
+        let version = run(binary, Path::new("."), &["--version"]);
+        let line = format!("{binary} {}", env!("CARGO_PKG_VERSION"));
+        assert_eq!((version.code, version.out), (0, vec![line]));
     }
     for known in [
         "anabranch demo",

@@ -306,7 +306,7 @@ fn a_scrape_tells_the_lag_of_each_partition_and_no_secret() {
 #[test]
 #[cfg(all(feature = "kafka", feature = "dev-broker"))]
 fn a_job_whose_results_nobody_takes_lags_behind() {
-    const COUNT: i32 = 100_000;
+    const COUNT: i32 = 200_000;
     let topics = topics::Topics::new();
     let bids = topics::Topics::fresh("bids");
     topics.create(&bids, 1);
@@ -333,8 +333,12 @@ fn a_job_whose_results_nobody_takes_lags_behind() {
     let stuck = scrape_until(&address, |now| {
         let stands = before == read(now);
         before = read(now);
-        stands && lag(now) > 0.0
+        let in_flight = now["anabranch_epochs_in_flight"];
+        stands && lag(now) > 0.0 && in_flight > 1.0
     });
+    // It has read far more than one tick of the system takes.
+    let busy = stuck["anabranch_worker_busy_seconds_total{worker=\"0\"}"];
+    assert!(busy > 0.0, "{busy}");
     let (left, lag_now) = (f64::from(COUNT) - read(&stuck).unwrap(), lag(&stuck));
     assert!(left > 0.0 && lag_now >= left, "{lag_now} of {left} records");
     let mut out = running.take_out();

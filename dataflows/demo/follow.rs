@@ -35,6 +35,14 @@ pub(super) struct Seen {
     pub(super) dead: Option<String>,
 }
 
+impl Seen {
+    fn add(&mut self, result: String) {
+        self.results += 1;
+        self.latest.truncate(LATEST - 1);
+        self.latest.push_front(result);
+    }
+}
+
 /// Follows the topics until it is dropped.
 pub(super) struct Follower {
     seen: Arc<Mutex<Seen>>,
@@ -95,11 +103,7 @@ fn follow(consumer: &BaseConsumer, seen: &Mutex<Seen>, stop: &AtomicBool) -> Res
         match message.topic() {
             LATE => seen.late = Some(late(&message)),
             DEAD => seen.dead = Some(dead(&message)),
-            _ => {
-                seen.results += 1;
-                seen.latest.truncate(LATEST - 1);
-                seen.latest.push_front(result(message.payload()));
-            }
+            _ => seen.add(result(message.payload())),
         }
     }
     Ok(())
@@ -157,4 +161,18 @@ fn dead(message: &BorrowedMessage<'_>) -> String {
         part("error")
     );
     shown(&line, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_results_are_kept_and_the_newest_is_on_top() {
+        let mut seen = Seen::default();
+        (1..=LATEST + 2).for_each(|nth| seen.add(nth.to_string()));
+        let newest: Vec<_> = (3..=LATEST + 2).rev().map(|nth| nth.to_string()).collect();
+        assert_eq!(seen.latest, newest);
+        assert_eq!(seen.results, 10);
+    }
 }

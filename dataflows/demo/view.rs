@@ -116,6 +116,7 @@ mod tests {
             assert!(all.contains(part), "{part}\n{all}");
         }
         assert!(all.contains("[q] quit"), "{all}");
+        assert!(all.find("u-0000") < all.find("u-0007"), "{all}");
     }
 
     #[test]

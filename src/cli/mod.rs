@@ -196,7 +196,8 @@ fn check(plan: &Plan, http: Option<&str>) -> Result {
         writeln!(text, "{sign}  {what}: {said}").expect("a string takes it");
         verdict = verdict.and(found.map(|_| ()));
     }
-    out(&text)?;
+    // Brokers quote what they were sent, and paths may stand for secrets.
+    out(&secret::redacted(&text))?;
     verdict
 }
 
@@ -212,14 +213,11 @@ fn shown(job: &str, plan: Plan, talks: bool, http: Option<&str>) -> Result<Summa
         ));
     }
     let again = plan.rebuild.as_ref().map(|again| again.run.clone());
-    let mut progress: Vec<_> = talks
-        .then(|| progress::Progress::start(&handle))
-        .into_iter()
-        .collect();
-    if let (true, Some(again)) = (talks, &again) {
+    if talks && again.is_some() {
         say("reading the log again: nothing is written until it is where it was committed");
-        progress.push(progress::Progress::start(again));
     }
+    let runs: Vec<_> = again.into_iter().chain([handle.clone()]).collect();
+    let progress = talks.then(|| progress::Progress::start(runs));
     let outcome = watched(plan, &handle);
     drop(progress);
     outcome

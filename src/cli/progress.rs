@@ -22,15 +22,21 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn start(run: &Run) -> Self {
+    /// Reports of `runs`, of which each begins when the one before has ended.
+    pub(super) fn start(runs: Vec<Run>) -> Self {
         let (end, ended) = channel();
-        let run = run.clone();
         let terminal = is_terminal();
         let every = if terminal { OFTEN } else { SELDOM };
         let thread = thread::spawn(move || {
-            let mut reporter = Reporter::new(&run, terminal);
+            let mut current = 0;
+            let mut reporter = Reporter::new(terminal, now());
             while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                reporter.report(&run);
+                let next = at_work(&runs);
+                if next != current {
+                    current = next;
+                    reporter = Reporter::new(terminal, reporter.before.at);
+                }
+                reporter.report(&runs[current]);
             }
             reporter.clear();
         });
@@ -39,6 +45,16 @@ impl Progress {
             thread: Some(thread),
         }
     }
+}
+
+/// Which of `runs` is to be told of: the first that has not ended, or the last.
+fn at_work(runs: &[Run]) -> usize {
+    let has_ended = |run: &Run| {
+        let workers = run.metrics.workers();
+        workers.iter().all(|worker| worker.life.has_ended())
+    };
+    let first = runs.iter().position(|run| !has_ended(run));
+    first.unwrap_or(runs.len() - 1)
 }
 
 impl Drop for Progress {
@@ -59,13 +75,18 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new(run: &Run, terminal: bool) -> Self {
-        let before = Moment::of(&run.metrics, now());
+    /// Of a run that has done nothing by `since`.
+    fn new(terminal: bool, since: Instant) -> Self {
+        let before = Moment {
+            at: since,
+            read: 0,
+            results: 0,
+        };
         Self {
             terminal,
             shown: false,
             before,
-            last_result: (before.results, before.at),
+            last_result: (before.results, since),
         }
     }
 
@@ -100,5 +121,23 @@ impl Reporter {
         if std::mem::take(&mut self.shown) {
             rewrite("");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_of_until_its_last_worker_has_ended() {
+        let runs = [Run::with_workers(2), Run::with_workers(1)];
+        let end = |run: usize, worker| runs[run].metrics.worker(worker).life.end();
+        assert_eq!(at_work(&runs), 0);
+        end(0, 0);
+        assert_eq!(at_work(&runs), 0);
+        end(0, 1);
+        assert_eq!(at_work(&runs), 1);
+        end(1, 0);
+        assert_eq!(at_work(&runs), 1, "the last one stays");
     }
 }

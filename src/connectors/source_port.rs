@@ -40,6 +40,22 @@ impl<T> fmt::Debug for Undecoded<'_, T> {
 impl<'scope> Flow<'scope> {
     /// Declares the source port `name`, whose records hold a `T` each. Bound to a broker alone, it
     /// reads the topic of the same name.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// let lengths = Job::new("lengths", |flow: &Flow<'_>| {
+    ///     flow.source::<String>("words")
+    ///         .decode(|record| String::from_utf8(record.value.unwrap_or_default().to_vec()))
+    ///         .event_time(|word| word.len() as i64, Watermarks::lag(Duration::ZERO))
+    ///         .map(|word| word.len() as u64)
+    ///         .sink("lengths", |s| s.json());
+    ///     Ok(())
+    /// });
+    /// testing::run(lengths).source("words", [["to", "begin"]]).expect("lengths", ["2", "5"]);
+    /// ```
     pub fn source<T: 'static>(&self, name: &str) -> Undecoded<'scope, T> {
         let port = self.cx.description.borrow_mut().port(Port {
             name: name.to_owned(),
@@ -61,6 +77,28 @@ impl<'scope, T: 'static> Undecoded<'scope, T> {
     /// Each value is a JSON object of type `T`. What is not becomes a dead letter with reason
     /// `decode`: wrong JSON anywhere in the record, bytes behind it, a field that is missing, null,
     /// given twice or of the wrong type. Unknown fields are ignored.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::testing;
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Order { amount: i64, placed_at: i64 }
+    ///
+    /// let amounts = Job::new("amounts", |flow: &Flow<'_>| {
+    ///     flow.source::<Order>("orders")
+    ///         .json()
+    ///         .event_time(|order| order.placed_at, Watermarks::lag(Duration::ZERO))
+    ///         .map(|order| order.amount)
+    ///         .sink("amounts", |s| s.json());
+    ///     Ok(())
+    /// });
+    /// let (good, bad) = (r#"{"amount":7,"placed_at":1}"#, r#"{"amount":"7","placed_at":2}"#);
+    /// let answer = testing::run(amounts).source("orders", [[good, bad]]).answer(&["amounts"]);
+    /// assert_eq!(answer.lines, [["7"]]);
+    /// assert_eq!(answer.summary.dead, 1);
+    /// ```
     pub fn json(self) -> Stream<'scope, T>
     where
         T: DeserializeOwned,

@@ -96,6 +96,29 @@ impl Job {
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if ports, parameters and settings do not fit;
     /// otherwise what stopped it.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::connectors::{MemorySink, MemorySource, Style};
+    /// use anabranch::prelude::*;
+    ///
+    /// let copy = Job::new("copy", |flow: &Flow<'_>| {
+    ///     flow.source::<String>("words")
+    ///         .decode(|record| String::from_utf8(record.value.unwrap_or_default().to_vec()))
+    ///         .event_time(|word| word.len() as i64, Watermarks::lag(Duration::ZERO))
+    ///         .sink("copy", |s| s.json());
+    ///     Ok(())
+    /// });
+    /// let copied = MemorySink::new(Style::Lines);
+    /// let settings = Settings::new()
+    ///     .bind_source("words", MemorySource::new("words", [["to", "be"]]))
+    ///     .bind_sink("copy", copied.clone())
+    ///     .sink_uri("late", "null:")
+    ///     .sink_uri("dead", "null:");
+    /// assert_eq!(copy.run(settings)?.used, 2);
+    /// assert_eq!(copied.lines(), [r#""to""#, r#""be""#]);
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
     #[expect(
         clippy::needless_pass_by_value,
         reason = "settings are built for one run"
@@ -107,8 +130,7 @@ impl Job {
     }
 
     /// Starts the job on threads of its own, and returns at once: for a program that does other
-    /// things too, a service or another job among them. See [`embedded`](crate::embedded) for an
-    /// example.
+    /// things too, a service or another job among them. [`embedded`](crate::embedded) feeds one.
     ///
     /// Nothing of the process is touched: no signal, no hook, no output. An error or a panic ends
     /// this job and nothing else, and is what [`RunningJob::join`] returns.
@@ -117,6 +139,26 @@ impl Job {
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if ports, parameters and settings do not fit;
     /// an operating error if there can be no more threads. Sources and sinks are opened behind it:
     /// what they meet is the error of the job.
+    ///
+    /// # Example
+    /// ```
+    /// use anabranch::connectors::MemorySource;
+    /// use anabranch::prelude::*;
+    ///
+    /// let drain = Job::new("drain", |flow: &Flow<'_>| {
+    ///     flow.source::<String>("words")
+    ///         .decode(|record| String::from_utf8(record.value.unwrap_or_default().to_vec()))
+    ///         .event_time(|word| word.len() as i64, Watermarks::lag(Duration::ZERO))
+    ///         .sink("nowhere", |s| s.json());
+    ///     Ok(())
+    /// });
+    /// let drain = drain.bind_source("words", MemorySource::new("words", [["to", "be"]]));
+    /// let letters = Settings::new().sink_uri("late", "null:").sink_uri("dead", "null:");
+    /// let running = drain.start(letters.sink_uri("nowhere", "null:"))?;
+    /// // Other things are done here.
+    /// assert_eq!(running.join()?.used, 2);
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
     #[expect(
         clippy::needless_pass_by_value,
         reason = "settings are built for one run, and a job that holds a feed's end would keep it"

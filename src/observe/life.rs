@@ -44,10 +44,14 @@ impl Life {
         self.born.get().is_some()
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
     /// How long ago the last step was; zero before the first and after the end.
     pub(crate) fn silent(&self, now: Instant) -> Duration {
         match self.born.get() {
-            Some(born) if !self.ended.load(Relaxed) => {
+            Some(born) if !self.has_ended() => {
                 let last = *born + Duration::from_millis(self.age.load(Relaxed));
                 now.saturating_duration_since(last)
             }

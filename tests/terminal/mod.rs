@@ -1,6 +1,8 @@
 //! A program in a pseudo-terminal, and what is on its screen; with a deadline for everything that
 //! is waited for.
 
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::process::Command;
@@ -137,10 +139,24 @@ impl Terminal {
         }
     }
 
-    /// Waits for its end with this code; asserts that the terminal is as it was, and gives what was
-    /// written behind the live view.
+    /// Waits until `part` was written so many times.
     #[track_caller]
-    pub(crate) fn ended(mut self, code: u32) -> String {
+    pub(crate) fn wait_written(&mut self, part: &str, times: usize) {
+        let since = now();
+        while self.written().matches(part).count() < times {
+            assert!(since.elapsed() < DEADLINE, "{:?}", self.written());
+            assert!(self.more(), "it ended: {:?}", self.written());
+        }
+    }
+
+    /// Everything that was written so far.
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8_lossy(&self.raw).into_owned()
+    }
+
+    /// Waits for its end with this code, and gives all that was written.
+    #[track_caller]
+    pub(crate) fn closed(&mut self, code: u32) -> String {
         let since = now();
         while self.more() {
             assert!(
@@ -149,10 +165,17 @@ impl Terminal {
                 self.screen()
             );
         }
-        let all = String::from_utf8_lossy(&self.raw).into_owned();
-        let (_, behind) = all.rsplit_once("\u{1b}[?1049l").expect("the view was left");
         let status = self.child.wait().unwrap();
-        assert_eq!(status.exit_code(), code, "{behind}");
+        assert_eq!(status.exit_code(), code, "{}", self.screen());
+        self.written()
+    }
+
+    /// Waits for its end with this code; asserts that the terminal is as it was, and gives what was
+    /// written behind the live view.
+    #[track_caller]
+    pub(crate) fn ended(mut self, code: u32) -> String {
+        let all = self.closed(code);
+        let (_, behind) = all.rsplit_once("\u{1b}[?1049l").expect("the view was left");
         let screen = self.parser.screen();
         assert!(
             !screen.alternate_screen() && !screen.hide_cursor(),

@@ -178,6 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_amiss_is_answered_with_503() {
+        assert_eq!(answer(Ok(())), (StatusCode::OK, "ok\n".to_owned()));
+        let (status, why) = answer(Err("stopping".to_owned()));
+        assert_eq!((status.as_u16(), &*why), (503, "stopping\n"));
+    }
+
+    #[test]
     fn a_run_is_ready_from_its_last_worker_to_its_end() {
         let run = Run::with_workers(2);
         run.metrics.worker(1).life.begin();
