@@ -3,12 +3,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::progress::frontier::MutableAntichain;
 
 use super::ByEpoch;
 use super::by_epoch::Turn;
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe;
 use crate::state::advice::LOST;
 use crate::state::saved::{Parcels, Saved};
 use crate::state::{Checkpoints, Note, worker_of_slot};
@@ -29,6 +31,8 @@ pub(super) struct Freezing {
     /// The piece that is being handed over.
     piece: u8,
     open: Option<Parcels>,
+    /// When it began to hand over.
+    began: Instant,
     weights: Weights,
 }
 
@@ -77,6 +81,7 @@ impl Freezing {
             next: Epoch::FIRST,
             piece: 0,
             open: None,
+            began: observe::now(),
             weights,
         };
         Some((this, progress))
@@ -107,6 +112,7 @@ impl Freezing {
             if full {
                 self.weights = Weights::default(); // it is weighed anew
             }
+            self.began = observe::now();
             Parcels::of(&self.operator)
         };
         let more = self.save(logic, full, &mut parcels)?;
@@ -124,7 +130,11 @@ impl Freezing {
         self.piece = 0;
         self.next = epoch.next();
         let (changed, live) = (parcels.changed, self.live(logic));
-        self.checkpoints.tell(Note::Saved { changed, live });
+        self.checkpoints.tell(Note::Saved {
+            began: self.began,
+            changed,
+            live,
+        });
         Ok(Turn::Done)
     }
 
