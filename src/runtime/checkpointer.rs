@@ -93,6 +93,8 @@ pub(super) struct State {
     growth: Growth,
     /// How long it took to make the last one durable.
     prepared: Duration,
+    /// The last that this run has committed, if another place than the manifest says so.
+    committed: Option<u64>,
 }
 
 impl State {
@@ -110,6 +112,7 @@ impl State {
             looked: now(),
             last: false,
             prepared: Duration::ZERO,
+            committed: None,
         }
     }
 }
@@ -311,6 +314,11 @@ impl Checkpointer {
 
     /// Prepares and commits `manifest`, and lets go of what is behind it.
     pub(super) fn settle(&mut self, mut manifest: Manifest) -> Result {
+        let (last, next) = (self.state.committed, manifest.checkpoint);
+        assert!(
+            last.is_none_or(|last| next == last + 1),
+            "checkpoint {next} does not follow {last:?}"
+        );
         let began = now();
         let named = self.store.prepare(&mut manifest)?;
         let prepared = since(began);
@@ -323,6 +331,7 @@ impl Checkpointer {
                 self.store.check_newest()?;
                 commit.renew(&record)?;
             }
+            self.state.committed = Some(next);
         }
         debug!(
             "checkpoint {} of {} bytes: prepared after {prepared:?}, committed after {:?}",

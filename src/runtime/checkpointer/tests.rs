@@ -235,3 +235,15 @@ fn an_outage_while_everything_is_saved_is_not_taken_for_a_large_state() {
     assert_eq!(clock.passed(), OUTAGE * 5 + Duration::from_secs(2));
     assert_eq!(checkpointer.manifest.full_millis, Some(2_000));
 }
+
+#[test]
+#[should_panic(expected = "checkpoint 7 does not follow Some(7)")]
+fn a_checkpoint_that_was_committed_is_not_committed_again() {
+    let mut checkpointer = committing(&Clock::default());
+    let manifest = Manifest {
+        checkpoint: 7,
+        ..Manifest::default()
+    };
+    checkpointer.settle(manifest.clone()).unwrap();
+    checkpointer.settle(manifest).unwrap();
+}
