@@ -12,6 +12,7 @@ use timely::dataflow::operators::{Capability, Operator};
 use timely::progress::frontier::MutableAntichain;
 
 use super::freezing::{Freezing, renew, track};
+use crate::error::{Error, Result};
 use crate::observe::Holding;
 use crate::state::saved::Saved;
 use crate::state::{Size, State, codec};
@@ -85,6 +86,8 @@ struct Epochs<L: ByEpoch> {
     held: Held,
     /// `None`: there are no checkpoints.
     freezing: Option<Freezing>,
+    /// A record was looked at: it would come back from a checkpoint.
+    checked: bool,
     /// A test: after each epoch the state goes through the codec.
     renews: bool,
 }
@@ -130,6 +133,7 @@ impl<L: ByEpoch> Epochs<L> {
             work: 0,
             held,
             freezing,
+            checked: false,
         }
     }
 
@@ -161,11 +165,7 @@ impl<L: ByEpoch> Epochs<L> {
                 match frozen {
                     Ok(Turn::Done) => {}
                     Ok(turn) => return turn,
-                    // Nothing is applied any more, so nothing is committed.
-                    Err(error) => {
-                        self.shared.control.fail(error);
-                        return Turn::Done;
-                    }
+                    Err(error) => return self.fail(error),
                 }
             }
             let Some((&epoch, stash)) = self.open.first_key_value() else {
@@ -176,6 +176,9 @@ impl<L: ByEpoch> Epochs<L> {
                 break;
             }
             let capability = stash.capability.clone();
+            if let Err(error) = self.check_first(epoch) {
+                return self.fail(error);
+            }
             let mut give = |out: &mut Vec<L::Out>| give(&capability, out);
             let applied = self.apply(epoch, &mut give);
             if applied != Turn::Done {
@@ -193,11 +196,29 @@ impl<L: ByEpoch> Epochs<L> {
             if self.renews
                 && let Err(error) = renew(&mut self.logic)
             {
-                self.shared.control.fail(error);
-                return Turn::Done;
+                return self.fail(error);
             }
         }
         Turn::Done
+    }
+
+    /// Nothing is applied any more, so nothing is committed.
+    fn fail(&self, error: Error) -> Turn {
+        self.shared.control.fail(error);
+        Turn::Done
+    }
+
+    /// Looks at the first record of a run that saves its state: what would break at a recovery ends
+    /// it before anything of that is committed.
+    fn check_first(&mut self, epoch: Epoch) -> Result {
+        let Some(freezing) = self.freezing.as_ref().filter(|_| !self.checked) else {
+            return Ok(());
+        };
+        let Some(first) = self.open[&epoch].batches.iter().flatten().next() else {
+            return Ok(());
+        };
+        self.checked = true;
+        codec::check(first).map_err(|why| freezing.cannot_keep(why))
     }
 
     /// Tells what the state takes, and ends the run where that is too much. Measured anew only when

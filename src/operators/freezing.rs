@@ -50,6 +50,12 @@ impl Weights {
         (*all, *count) = (*all + bytes, *count + entries);
     }
 
+    /// Whether there were entries of `piece`.
+    fn knows(&self, piece: u8) -> bool {
+        let weight = self.0.get(usize::from(piece));
+        weight.is_some_and(|(_, entries)| *entries > 0)
+    }
+
     /// About what `entries` of `piece` take.
     fn of(&self, piece: u8, entries: usize) -> u64 {
         let (bytes, count) = self.0.get(usize::from(piece)).copied().unwrap_or_default();
@@ -143,13 +149,28 @@ impl Freezing {
         let mut saved = Ok(false);
         out.resume(self.piece);
         let (bytes, entries) = (out.bytes, out.entries);
-        let there = logic.piece(self.piece, &mut |piece| saved = piece.save(all, ROOM, out));
+        let known = self.weights.knows(self.piece);
+        let there = logic.piece(self.piece, &mut |piece| {
+            let first = if known { Ok(()) } else { piece.check() };
+            saved = first.and_then(|()| piece.save(all, ROOM, out));
+        });
+        let saved = saved.map_err(|why| self.cannot_keep(why));
         let (bytes, entries) = (out.bytes - bytes, out.entries - entries);
         self.weights.add(self.piece, bytes, entries);
         if there && !saved? {
             self.piece += 1;
         }
         Ok(there)
+    }
+
+    /// That a type of records or state would be lost at a recovery.
+    pub(super) fn cannot_keep(&self, why: Error) -> Error {
+        let what = format!(
+            "operator `{}` cannot keep what a restart could not read; a `Json` around the type can \
+             be read",
+            self.operator
+        );
+        Error::new(why.kind(), what).because(why)
     }
 
     /// About what all that `logic` holds would take.

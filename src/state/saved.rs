@@ -32,6 +32,12 @@ pub(crate) trait Saved {
     /// From now on it notes what changes.
     fn track(&mut self);
 
+    /// Looks whether the first entry that it holds, if there is one, would come back.
+    ///
+    /// # Errors
+    /// A type that does not come back as it was, by its name.
+    fn check(&self) -> Result;
+
     /// Appends about `room` entries of what changed since it was last asked, or of `all` there is;
     /// fewer, if they have [`GO_BYTES`]. Returns whether there is more; nothing changes until there
     /// is not.

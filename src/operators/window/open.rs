@@ -95,6 +95,12 @@ impl<K: State + Hash + Eq, Acc: State> Saved for OpenWindows<K, Acc> {
         self.open.values_mut().for_each(Table::track);
     }
 
+    fn check(&self) -> Result {
+        let mut tables = self.open.values().chain([&self.recent]);
+        let first = tables.find(|table| !table.is_empty());
+        first.map_or(Ok(()), Table::check)
+    }
+
     fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool> {
         self.turn(NOWHERE);
         let mut open = self.open.range_mut((Included(self.saving), Unbounded));

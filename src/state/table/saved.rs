@@ -23,6 +23,14 @@ impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
         });
     }
 
+    fn check(&self) -> Result {
+        let Some(first) = self.blocks.first().and_then(|block| block.first()) else {
+            return Ok(());
+        };
+        codec::check(&first.key)?;
+        codec::check(&first.value)
+    }
+
     fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool> {
         let Some(mut changes) = self.changes.take() else {
             return Ok(false);
