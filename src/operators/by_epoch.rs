@@ -265,7 +265,9 @@ impl<L: ByEpoch> Epochs<L> {
         let stash = self.open.get_mut(&epoch).expect("the epoch is open");
         self.now = stash.progress.unwrap_or(self.now);
         loop {
-            if self.shared.pressure.is_high() {
+            let checkpoints = self.shared.checkpoints.as_ref();
+            let behind = checkpoints.is_some_and(|it| !it.may_write(epoch));
+            if self.shared.pressure.is_high(behind) {
                 return Turn::Full;
             }
             let more = self.logic.advance(self.now, ROOM, &mut self.out);
@@ -350,4 +352,88 @@ where
 
 fn through_codec<T: State>(value: &T) -> T {
     codec::round_trip(value).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use timely::dataflow::operators::generic::operator::source;
+
+    use super::*;
+    use crate::observe::Metrics;
+    use crate::state::Checkpoints;
+    use crate::state::checkpoints::Continued;
+    use crate::stream::Pressure;
+
+    /// Gives nothing, and keeps nothing.
+    struct Nothing;
+
+    impl ByEpoch for Nothing {
+        type In = ();
+        type Out = ();
+
+        fn apply(&mut self, _: &mut Vec<()>, _: &mut Vec<()>) {}
+
+        fn advance(&mut self, _: Progress, _: usize, _: &mut Vec<()>) -> bool {
+            false
+        }
+
+        fn size(&self) -> Size {
+            Size::default()
+        }
+
+        fn piece(&mut self, _: u8, _: &mut dyn FnMut(&mut dyn Saved)) -> bool {
+            false
+        }
+    }
+
+    fn completes(capability: &Capability<Epoch>) {
+        let (tell, _notes) = channel();
+        let checkpoints = Arc::new(Checkpoints::new(tell, true, Continued::default()));
+        let metrics = Arc::new(Metrics::new(1));
+        let held = Held::nothing(metrics.holding(0, "nothing"));
+        let shared = Rc::new(Shared {
+            checkpoints: Some(Arc::clone(&checkpoints)),
+            worker: 0,
+            workers: 1,
+            control: Arc::default(),
+            metrics,
+            board: Arc::default(),
+            budget: Arc::default(),
+            pressure: Pressure::with_limit(100),
+            plugs: Rc::new(()),
+            round_trip: false,
+        });
+        let mut epochs = Epochs::new(Rc::clone(&shared), Nothing, held, None);
+        let [declared, behind] = [3, 4].map(Epoch::new);
+        for epoch in [declared, behind] {
+            epochs.stash(epoch, || capability.delayed(&epoch));
+        }
+        let mut give = |_: &mut Vec<()>| {};
+        let mut turns = || [declared, behind].map(|epoch| epochs.complete(epoch, &mut give));
+        checkpoints.want(false);
+        checkpoints.cut(declared, false);
+        assert_eq!(turns(), [Turn::Done, Turn::Done]);
+        shared.pressure.change([0, 0], [0, 101]);
+        // The commit waits for the first of them.
+        assert_eq!(turns(), [Turn::Done, Turn::Full]);
+        shared.pressure.change([0, 0], [101, 0]);
+        assert_eq!(turns(), [Turn::Full, Turn::Full]);
+        shared.pressure.change([101, 101], [0, 101]);
+        checkpoints.commit();
+        assert_eq!(turns(), [Turn::Done, Turn::Done]);
+    }
+
+    #[test]
+    fn only_what_is_behind_a_checkpoint_waits_with_what_waits_for_its_commit() {
+        timely::execute_directly(|worker| {
+            worker.dataflow(|scope| {
+                source::<Epoch, Builder<()>, _, _>(scope, "capability", |capability, _| {
+                    completes(&capability);
+                    |_| {}
+                });
+            });
+        });
+    }
 }
