@@ -141,7 +141,8 @@ fn judge(dir: &Path, names: &[String], newest: &Manifest, known: Committed) -> R
             refuse(format!(
                 "state directory `{dir}` has checkpoint {number} of job `{}`, and {place} has no \
                  progress: it is another cluster, or the topic was deleted; or the job has no \
-                 Kafka sink, and its newest checkpoint is committed: ask without --bootstrap",
+                 Kafka sink, or ran at-least-once, and its newest checkpoint is committed: ask \
+                 without --bootstrap",
                 newest.job
             ))
         }
@@ -246,9 +247,14 @@ mod tests {
             .map(|_| ())
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::State);
-        let says = ["has checkpoint 1", "another cluster", "no Kafka sink"];
-        let said = error.to_string();
-        assert!(says.iter().all(|part| said.contains(part)), "{said}");
+        let sentence = format!(
+            "state directory `{}` has checkpoint 1 of job `job`, and kafka:job.progress has no \
+             progress: it is another cluster, or the topic was deleted; or the job has no Kafka \
+             sink, or ran at-least-once, and its newest checkpoint is committed: ask without \
+             --bootstrap",
+            folder.path().display()
+        );
+        assert_eq!(error.to_string(), sentence);
         // A first start may have been killed before it committed anything.
         let first = tempfile::tempdir().unwrap();
         let mut before = Job::prepare(first.path());
