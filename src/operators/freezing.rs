@@ -148,14 +148,15 @@ impl Freezing {
     fn save<L: ByEpoch>(&mut self, logic: &mut L, all: bool, out: &mut Parcels) -> Result<bool> {
         let mut saved = Ok(false);
         out.resume(self.piece);
-        let (bytes, entries) = (out.bytes, out.entries);
+        let before = out.held();
         let known = self.weights.knows(self.piece);
         let there = logic.piece(self.piece, &mut |piece| {
             let first = if known { Ok(()) } else { piece.check() };
             saved = first.and_then(|()| piece.save(all, ROOM, out));
         });
         let saved = saved.map_err(|why| self.cannot_keep(why));
-        let (bytes, entries) = (out.bytes - bytes, out.entries - entries);
+        let (bytes, entries) = out.held();
+        let (bytes, entries) = (bytes - before.0, entries - before.1);
         self.weights.add(self.piece, bytes, entries);
         if there && !saved? {
             self.piece += 1;
@@ -215,15 +216,18 @@ fn load<L: ByEpoch>(
     let (worker, workers) = (cx.worker as u64, cx.workers);
     let owns = |slot| worker_of_slot(slot as u64, workers) == worker;
     restored.entries(operator, owns, |number, group, entry| {
-        weights.add(number, entry.len() as u64, 1);
-        let mut loaded = Ok(());
-        logic.piece(number, &mut |piece| loaded = piece.load(group, entry));
-        loaded.map_err(|why| {
+        let mut held = Ok(false);
+        logic.piece(number, &mut |piece| held = piece.load(group, entry));
+        let held = held.map_err(|why| {
             let what = format!(
                 "operator `{operator}` cannot read its state, of which a type has changed; {LOST}"
             );
             Error::new(ErrorKind::State, what).because(why)
-        })
+        })?;
+        if held {
+            weights.add(number, entry.len() as u64, 1);
+        }
+        Ok(())
     })?;
     each_piece(logic, |piece, _| {
         piece.loaded(progress);

@@ -121,7 +121,7 @@ impl<K: State + Hash + Eq, Acc: State> Saved for OpenWindows<K, Acc> {
         self.entries() + self.recent.len()
     }
 
-    fn load(&mut self, group: i64, entry: &[u8]) -> Result {
+    fn load(&mut self, group: i64, entry: &[u8]) -> Result<bool> {
         let table = self.open.entry(EventTime::from_millis(group));
         table.or_default().load(group, entry)
     }

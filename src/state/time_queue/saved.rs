@@ -54,9 +54,9 @@ impl<T: State> Saved for Routed<'_, T> {
         self.queue.len()
     }
 
-    fn load(&mut self, _group: i64, entry: &[u8]) -> Result {
+    fn load(&mut self, _group: i64, entry: &[u8]) -> Result<bool> {
         self.queue.push(codec::decode(entry)?);
-        Ok(())
+        Ok(true)
     }
 
     /// What is held has come through the codec.
