@@ -82,9 +82,12 @@ fn compare(
 ) -> Result<(Vec<String>, Option<Committed>)> {
     let mut before = None;
     for _ in 0..LOOKS {
-        let (names, newest) = newest(dir)?;
-        let Some(newest) = newest else {
-            return Ok((names, None));
+        let names = store::manifests(&RealDisk, dir)?;
+        let Some(newest) = names.iter().rev().find_map(|name| read(dir, name).ok()) else {
+            if store::manifests(&RealDisk, dir)? == names {
+                return Ok((names, None));
+            }
+            continue; // a job has deleted what was listed
         };
         let topic = format!("{}.progress", newest.job);
         let place = format!("kafka:{topic}");
@@ -107,20 +110,6 @@ fn compare(
         dir.display()
     );
     Err(Error::operating(what))
-}
-
-/// All manifests, and the newest that can be read.
-fn newest(dir: &Path) -> Result<(Vec<String>, Option<Manifest>)> {
-    let mut names = store::manifests(&RealDisk, dir)?;
-    for _ in 0..LOOKS {
-        let newest = names.iter().rev().find_map(|name| read(dir, name).ok());
-        let now = store::manifests(&RealDisk, dir)?;
-        if newest.is_some() || now == names {
-            return Ok((names, newest));
-        }
-        names = now;
-    }
-    Ok((names, None))
 }
 
 /// Whether what is `known` is of the run that made `newest`, and what counts is among `names`.
