@@ -2,8 +2,8 @@
 //! named, for it is lost.
 //!
 //! Caught here: an operator that begins empty unasked, or that is said to be new and is not; state
-//! that goes to another operator; a source that was never read and is taken for one that was; a type
-//! that is written into a checkpoint and could not be read back from it.
+//! that goes to another operator; a source that was never read and is taken for one that was; a
+//! type that is written into a checkpoint and could not be read back from it.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 

@@ -76,8 +76,8 @@ pub(crate) fn round_trip<T: State>(value: &T) -> Result<T> {
     }
 }
 
-/// Whether `value` comes back from its bytes: what a run that saves its state looks at once for each
-/// type, for else a recovery would be the first to know. The order of a `HashMap` may be another.
+/// Whether `value` comes back from its bytes: what a run that saves its state looks at once for
+/// each type, for else a recovery would be the first to know. A `HashMap` may have another order.
 pub(crate) fn check<T: State>(value: &T) -> Result {
     let (mut first, mut second) = (Vec::new(), Vec::new());
     encode(value, &mut first)?;

@@ -91,8 +91,8 @@ fn a_damaged_manifest_is_refused_and_not_skipped() {
     assert_eq!(committed(&disk, &plan()).unwrap(), Some(before));
 }
 
-/// The checkpointer of a job with one worker, whose source `bids` has come to 17 in partition 3, and
-/// to a watermark of 40.
+/// The checkpointer of a job with one worker, whose source `bids` has come to 17 in partition 3,
+/// and to a watermark of 40.
 fn checkpointer() -> Checkpointer {
     let disk: Arc<dyn Disk> = Arc::new(LossyDisk::new());
     let (dir, (tell, notes)) = (Path::new("/state"), mpsc::channel());
