@@ -3,8 +3,8 @@
 //! Each kind of finding is a promise to the reader: [`Rule::Layers`] that a layer can be understood
 //! without those below it in [`LAYERS`]; [`Rule::Size`] that a file is one idea and a function one
 //! thought; [`Rule::Leftover`] that nothing was left for later; [`Rule::Name`] that a module is
-//! called what it is; [`Rule::Unsafe`] that there is one file to audit; [`Rule::Dataflow`] that a
-//! job reads at one glance.
+//! called what it is; [`Rule::Unsafe`] that there is one file to audit; [`Rule::Codec`] that one
+//! file knows the bytes of state; [`Rule::Dataflow`] that a job reads at one glance.
 //!
 //! The rules are functions of a path and a text, so that the tests can plant a violation of each.
 //! They see code without its comments and strings, and no types: what a macro writes escapes them.
@@ -33,6 +33,7 @@ const FOLDERS: [&str; 5] = ["src", "dataflows", "tests", "benches", "examples"];
 const BANNED_NAMES: [&str; 5] = ["utils", "common", "helpers", "core", "types"];
 /// The connector, and the loop that a bench holds it against.
 const UNSAFE_FILES: [&str; 2] = ["src/connectors/kafka/client.rs", "benches/kafka/plain.rs"];
+const CODEC_FILE: &str = "src/state/codec.rs";
 
 const MAX_COLUMNS: usize = 100;
 const MAX_FILE: usize = 400;
@@ -49,6 +50,7 @@ enum Rule {
     Leftover,
     Name,
     Unsafe,
+    Codec,
     Dataflow,
 }
 
@@ -131,6 +133,7 @@ fn check(path: &str, text: &str) -> Vec<Finding> {
     found.extend(leftovers(&file));
     found.extend(names(&file));
     found.extend(unsafe_code(&file));
+    found.extend(codec(&file));
     found.extend(dataflow_size(&file));
     found
 }
@@ -364,6 +367,19 @@ fn unsafe_code(file: &File<'_>) -> Vec<Finding> {
         }
     }
     found
+}
+
+fn codec(file: &File<'_>) -> Vec<Finding> {
+    if file.path == CODEC_FILE || !file.path.starts_with("src/") || file.is_test() {
+        return Vec::new();
+    }
+    let code = file.own_code();
+    let uses = words(code)
+        .into_iter()
+        .filter(|(_, word)| *word == "bincode");
+    let message = format!("only {CODEC_FILE} knows the bytes of state");
+    uses.map(|(at, _)| file.finding(line_of(code, at), Rule::Codec, &*message))
+        .collect()
 }
 
 /// Whether the comment before the statement that goes on after these lines says why it is safe.
@@ -722,5 +738,15 @@ mod tests {
         let apart = noted.replace("truly.\n", "truly.\n    let y = 1;\n");
         assert_found(UNSAFE_FILES[0], &apart, &[(Rule::Unsafe, 6)]);
         assert_found("src/lib.rs", "#![deny(unsafe_code)]\n// unsafe\n", &[]);
+    }
+
+    #[test]
+    fn finds_who_else_knows_the_bytes_of_state() {
+        let uses = "\nuse bincode::serde;\n";
+        assert_found("src/state/table.rs", uses, &[(Rule::Codec, 2)]);
+        assert_found(CODEC_FILE, uses, &[]);
+        let in_tests = format!("fn f() {{}}\n\n#[cfg(test)]\nmod tests {{{uses}}}\n");
+        assert_found("src/state/table.rs", &in_tests, &[]);
+        assert_found("src/state/table.rs", "// as bincode has it\n", &[]);
     }
 }

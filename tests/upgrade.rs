@@ -2,7 +2,8 @@
 //! named, for it is lost.
 //!
 //! Caught here: an operator that begins empty unasked, or that is said to be new and is not; state
-//! that goes to another operator; a source that was never read and is taken for one that was.
+//! that goes to another operator; a source that was never read and is taken for one that was; a
+//! type that is written into a checkpoint and could not be read back from it.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
@@ -56,6 +57,36 @@ mod after {
         /// The id of the last event.
         #[serde(default)]
         pub(crate) last: Option<u64>,
+    }
+}
+
+/// What no checkpoint can hold.
+mod unfit {
+    use anabranch::prelude::*;
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    pub(crate) enum Kept {
+        Count(u64),
+    }
+
+    impl Default for Kept {
+        fn default() -> Self {
+            Self::Count(0)
+        }
+    }
+
+    #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+    pub(crate) struct Skips {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub(crate) last: Option<u64>,
+        pub(crate) count: u64,
+    }
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    pub(crate) enum Read {
+        Item(super::Item),
     }
 }
 
@@ -301,4 +332,65 @@ fn a_type_of_state_that_lies_in_no_json_may_not() {
                     with an empty --state-dir: type `";
     assert!(said.starts_with(sentence), "{said}");
     assert!(said.contains("upgrade::after::Kept"), "{said}");
+}
+
+#[track_caller]
+fn assert_unfit(job: &Job, operator: &str, of_type: &str) {
+    let state = tempfile::tempdir().unwrap();
+    let error = run_job(job, PLAIN, 1, (state.path(), &[])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let said = error.to_string();
+    let sentence = format!(
+        "operator `{operator}` cannot keep what a restart could not read; a `Json` around the type \
+         can be read: type `"
+    );
+    assert!(said.starts_with(&sentence), "{said}");
+    assert!(said.contains(of_type), "{said}");
+    // Checkpoint 0 was there before anything was read.
+    let mut names = Vec::new();
+    for folder in std::fs::read_dir(state.path()).unwrap() {
+        let Ok(files) = std::fs::read_dir(folder.unwrap().path()) else {
+            continue; // a file
+        };
+        names.extend(files.map(|file| file.unwrap().file_name().into_string().unwrap()));
+    }
+    names.retain(|name| name.starts_with("checkpoint-"));
+    assert_eq!(names, ["checkpoint-0000000000.json"]);
+}
+
+#[test]
+fn a_type_of_state_that_no_restart_could_read_is_not_committed() {
+    let untagged = counting::<unfit::Kept>(|unfit::Kept::Count(count), _| {
+        *count += 1;
+        (*count, None)
+    });
+    assert_unfit(&untagged, "count", "upgrade::unfit::Kept");
+    let skips = counting::<unfit::Skips>(|kept, _| {
+        kept.count += 1;
+        (kept.count, kept.last)
+    });
+    assert_unfit(&skips, "count", "upgrade::unfit::Skips");
+    // The way out that is named.
+    let state = tempfile::tempdir().unwrap();
+    let wrapped = counting::<Json<unfit::Kept>>(|Json(unfit::Kept::Count(count)), _| {
+        *count += 1;
+        (*count, None)
+    });
+    run_job(&wrapped, PLAIN, 1, (state.path(), &[])).unwrap();
+    let seen = run_job(&wrapped, PLAIN, 4, (state.path(), &[])).unwrap();
+    assert!(seen.contains(&"[20,null]".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn a_type_of_records_that_no_restart_could_read_is_not_committed() {
+    let job = Job::new("upgrade", |flow| {
+        let items = flow.source::<unfit::Read>("items").json();
+        let time = |unfit::Read::Item(item): &unfit::Read| item.time;
+        let items = items.event_time(time, Watermarks::lag(Duration::ZERO));
+        let id = |unfit::Read::Item(item): &unfit::Read| item.id;
+        let once = items.dedup(id, Duration::from_secs(1));
+        once.sink("totals", |s| s.json());
+        Ok(())
+    });
+    assert_unfit(&job, "dedup", "upgrade::unfit::Read");
 }

@@ -265,10 +265,9 @@ impl<T> Door<T> {
         };
         judge.batch(&records, &mut state.pieces);
         if self.checkpoints.is_some() {
-            let (history, epoch) = (&mut state.history, state.epoch);
-            let next = state.partitions[nth].next;
-            let left = state.left.drain(..);
-            left.for_each(|place| history.leave(epoch, place, &records, next));
+            let (left, next) = (state.left.drain(..), state.partitions[nth].next);
+            let history = &mut state.history;
+            history.leave(state.epoch, number, left, &records, next);
         }
         state.left.clear();
         let count = records.len();

@@ -35,7 +35,8 @@ pub(super) struct DoorState<T> {
     pub(super) events: Vec<Event<T>>,
     pub(super) late: Vec<Letter>,
     pub(super) dead: Vec<Letter>,
-    pub(super) left: Vec<(u32, u64)>,
+    /// Offsets, in the batch that is being judged.
+    pub(super) left: Vec<u64>,
 }
 
 impl<T> DoorState<T> {

@@ -47,8 +47,8 @@ pub(super) struct EpochWriter<In, F> {
     from: usize,
     /// Bytes of a record when it is encoded: about what one that waits holds outside of itself.
     each: usize,
-    /// Bytes that were told to those who watch the pressure.
-    told: usize,
+    /// Bytes that were told to those who watch the pressure: that may be written, and may not.
+    told: [usize; 2],
 }
 
 impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
@@ -97,7 +97,7 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
             batch: Batch::default(),
             from: 0,
             each: 0,
-            told: 0,
+            told: [0, 0],
         }
     }
 
@@ -123,27 +123,32 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
         if let Some(each) = self.batch.bytes().checked_div(self.batch.records.len()) {
             self.each = each;
         }
-        let waiting = self.ready(first_open) * (size_of::<In>() + self.each);
-        let bytes = waiting + self.batch.bytes();
+        let [ready, behind] = self.waiting(first_open);
+        let each = size_of::<In>() + self.each;
+        let bytes = [ready * each + self.batch.bytes(), behind * each];
         self.shared.pressure.change(self.told, bytes);
         self.told = bytes;
         again
     }
 
-    /// Records that wait for the connector alone. Those that wait for operators before the sink,
-    /// because their epoch is still open, must not hold these back: each would wait for the other.
-    fn ready(&self, first_open: Option<Epoch>) -> usize {
-        let ready = |epoch: Epoch| match first_open {
-            _ if !self.may_write(epoch) => false,
+    /// Records that wait for the connector alone, and those that wait for a commit before it. What
+    /// waits for operators before the sink, because its epoch is still open, must not hold these
+    /// back: each would wait for the other.
+    fn waiting(&self, first_open: Option<Epoch>) -> [usize; 2] {
+        let complete = |epoch: Epoch| match first_open {
             None => true,
             Some(open) if self.order.is_some() => epoch < open,
             Some(open) => epoch <= open,
         };
-        let stashes = self.open.iter().take_while(|(epoch, _)| ready(**epoch));
-        stashes
-            .flat_map(|(_, stash)| &stash.batches)
-            .map(Vec::len)
-            .sum()
+        let mut records = [0, 0];
+        for (epoch, stash) in &self.open {
+            if !complete(*epoch) {
+                break;
+            }
+            let behind = usize::from(!self.may_write(*epoch));
+            records[behind] += stash.batches.iter().map(Vec::len).sum::<usize>();
+        }
+        records
     }
 
     /// Whether no checkpoint before `epoch` waits for its commit.
@@ -265,5 +270,99 @@ impl<In> Stash<In> {
             self.batches.push_back(some);
         }
         self.ordered = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::operators::generic::operator::source;
+
+    use super::*;
+    use crate::observe::Metrics;
+    use crate::state::Checkpoints;
+    use crate::state::checkpoints::Continued;
+    use crate::stream::Pressure;
+
+    /// Calls `test` with a capability, which only a dataflow gives.
+    fn with_capability(test: impl FnOnce(Capability<Epoch>) + Send + Sync + 'static) {
+        type Nothing = CapacityContainerBuilder<Vec<()>>;
+        timely::execute_directly(move |worker| {
+            worker.dataflow(|scope| {
+                source::<Epoch, Nothing, _, _>(scope, "capability", |capability, _| {
+                    test(capability);
+                    |_| {}
+                });
+            });
+        });
+    }
+
+    fn shared(checkpoints: Arc<Checkpoints>, limit: usize) -> Rc<Shared> {
+        Rc::new(Shared {
+            checkpoints: Some(checkpoints),
+            worker: 0,
+            workers: 1,
+            control: Arc::default(),
+            metrics: Arc::new(Metrics::new(1)),
+            board: Arc::default(),
+            budget: Arc::default(),
+            pressure: Pressure::with_limit(limit),
+            plugs: Rc::new(()),
+            round_trip: false,
+        })
+    }
+
+    #[test]
+    fn what_waits_for_a_commit_stops_only_those_behind_its_checkpoint() {
+        with_capability(|capability| {
+            let (tell, _notes) = channel();
+            let checkpoints = Arc::new(Checkpoints::new(tell, true, Continued::default()));
+            let shared = shared(Arc::clone(&checkpoints), 4_000);
+            let (port, waker) = ((0, "results"), Waker::new(|| {}));
+            let encode = |_: u64, _: &mut Batch| Ok(());
+            let mut writer = EpochWriter::new(Rc::clone(&shared), port, waker, None, true, encode);
+            let high = || [false, true].map(|behind| shared.pressure.is_high(behind));
+            let [declared, behind] = [3, 4].map(Epoch::new);
+            checkpoints.want(false);
+            checkpoints.cut(declared, false);
+            for epoch in [declared, behind] {
+                let stash = writer.stash(epoch, || capability.delayed(&epoch));
+                stash.push_back(vec![0; 1_000]);
+            }
+            // The checkpoint's own results go out all the same.
+            assert!(!writer.write(Some(behind)).unwrap());
+            let held: Vec<_> = writer.open.keys().copied().collect();
+            assert_eq!((held, high()), (vec![behind], [false, true]));
+            checkpoints.commit();
+            assert!(!writer.write(Some(behind.next())).unwrap());
+            assert!(writer.open.is_empty());
+            assert_eq!(high(), [false, false]);
+        });
+    }
+
+    #[test]
+    fn what_is_behind_a_checkpoint_and_still_open_stops_nobody() {
+        with_capability(|capability| {
+            let (tell, _notes) = channel();
+            let checkpoints = Arc::new(Checkpoints::new(tell, true, Continued::default()));
+            let shared = shared(Arc::clone(&checkpoints), 4_000);
+            let (port, waker) = ((0, "results"), Waker::new(|| {}));
+            let encode = |_: u64, _: &mut Batch| Ok(());
+            let order: Order<u64> = |records| records.sort_unstable();
+            let mut writer =
+                EpochWriter::new(Rc::clone(&shared), port, waker, Some(order), true, encode);
+            let [declared, behind] = [3, 4].map(Epoch::new);
+            checkpoints.want(false);
+            checkpoints.cut(declared, false);
+            let stash = writer.stash(behind, || capability.delayed(&behind));
+            stash.push_back(vec![0; 1_000]);
+            // It cannot be put in order before all of it is there.
+            writer.write(Some(behind)).unwrap();
+            assert!(!shared.pressure.is_high(true));
+            writer.write(Some(behind.next())).unwrap();
+            assert!(shared.pressure.is_high(true));
+        });
     }
 }

@@ -28,23 +28,27 @@ impl History {
         self.ends.push_back((epoch, facts.collect()));
     }
 
-    /// The record at `offset` of `partition` left in the open epoch. It is one of `records`, before
-    /// the first of which `next` was the next offset.
+    /// The records at `offsets` left in the open epoch. They are some of `records` of `partition`,
+    /// before the first of which `next` was the next offset.
     pub(super) fn leave(
         &mut self,
         epoch: Epoch,
-        (partition, offset): (u32, u64),
+        partition: u32,
+        offsets: impl Iterator<Item = u64>,
         records: &[Record<'_>],
         next: u64,
     ) {
-        let nth = records.partition_point(|record| record.offset < offset);
-        let last = nth.checked_sub(1).and_then(|last| records.get(last));
-        let left = Left {
-            partition,
-            offset,
-            before: last.map_or(next, |last| last.offset + 1),
-        };
-        self.left.push((epoch, left));
+        self.left.extend(offsets.map(|offset| {
+            let nth = records.partition_point(|record| record.offset < offset);
+            let last = nth.checked_sub(1).and_then(|last| records.get(last));
+            let before = last.map_or(next, |last| last.offset + 1);
+            let left = Left {
+                partition,
+                offset,
+                before,
+            };
+            (epoch, left)
+        }));
     }
 
     /// Lets go of what no checkpoint can ask for any more: a declared epoch is not `complete`.

@@ -28,8 +28,8 @@ pub(super) struct Judge<'a, T> {
     pub(super) events: &'a mut Vec<Event<T>>,
     pub(super) late: &'a mut Vec<Letter>,
     pub(super) dead: &'a mut Vec<Letter>,
-    /// Records that leave with reason `idle`: partition and offset.
-    pub(super) left: &'a mut Vec<(u32, u64)>,
+    /// Offsets of records that leave with reason `idle`.
+    pub(super) left: &'a mut Vec<u64>,
 }
 
 impl<T> Judge<'_, T> {
@@ -158,7 +158,7 @@ impl<T> Judge<'_, T> {
     fn leaves(&mut self, record: &Record<'_>, reason: LateReason) {
         self.tally.count_late(reason);
         if reason == LateReason::Idle {
-            self.left.push((self.partition.number, record.offset));
+            self.left.push(record.offset);
         }
     }
 

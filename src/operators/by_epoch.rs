@@ -12,6 +12,7 @@ use timely::dataflow::operators::{Capability, Operator};
 use timely::progress::frontier::MutableAntichain;
 
 use super::freezing::{Freezing, renew, track};
+use crate::error::{Error, Result};
 use crate::observe::Holding;
 use crate::state::saved::Saved;
 use crate::state::{Size, State, codec};
@@ -85,6 +86,8 @@ struct Epochs<L: ByEpoch> {
     held: Held,
     /// `None`: there are no checkpoints.
     freezing: Option<Freezing>,
+    /// A record was looked at: it would come back from a checkpoint.
+    checked: bool,
     /// A test: after each epoch the state goes through the codec.
     renews: bool,
 }
@@ -130,6 +133,7 @@ impl<L: ByEpoch> Epochs<L> {
             work: 0,
             held,
             freezing,
+            checked: false,
         }
     }
 
@@ -161,11 +165,7 @@ impl<L: ByEpoch> Epochs<L> {
                 match frozen {
                     Ok(Turn::Done) => {}
                     Ok(turn) => return turn,
-                    // Nothing is applied any more, so nothing is committed.
-                    Err(error) => {
-                        self.shared.control.fail(error);
-                        return Turn::Done;
-                    }
+                    Err(error) => return self.fail(error),
                 }
             }
             let Some((&epoch, stash)) = self.open.first_key_value() else {
@@ -176,6 +176,9 @@ impl<L: ByEpoch> Epochs<L> {
                 break;
             }
             let capability = stash.capability.clone();
+            if let Err(error) = self.check_first(epoch) {
+                return self.fail(error);
+            }
             let mut give = |out: &mut Vec<L::Out>| give(&capability, out);
             let applied = self.apply(epoch, &mut give);
             if applied != Turn::Done {
@@ -193,11 +196,29 @@ impl<L: ByEpoch> Epochs<L> {
             if self.renews
                 && let Err(error) = renew(&mut self.logic)
             {
-                self.shared.control.fail(error);
-                return Turn::Done;
+                return self.fail(error);
             }
         }
         Turn::Done
+    }
+
+    /// Nothing is applied any more, so nothing is committed.
+    fn fail(&self, error: Error) -> Turn {
+        self.shared.control.fail(error);
+        Turn::Done
+    }
+
+    /// Looks at the first record of a run that saves its state: what would break at a recovery ends
+    /// it before anything of that is committed.
+    fn check_first(&mut self, epoch: Epoch) -> Result {
+        let Some(freezing) = self.freezing.as_ref().filter(|_| !self.checked) else {
+            return Ok(());
+        };
+        let Some(first) = self.open[&epoch].batches.iter().flatten().next() else {
+            return Ok(());
+        };
+        self.checked = true;
+        codec::check(first).map_err(|why| freezing.cannot_keep(why))
     }
 
     /// Tells what the state takes, and ends the run where that is too much. Measured anew only when
@@ -244,7 +265,9 @@ impl<L: ByEpoch> Epochs<L> {
         let stash = self.open.get_mut(&epoch).expect("the epoch is open");
         self.now = stash.progress.unwrap_or(self.now);
         loop {
-            if self.shared.pressure.is_high() {
+            let checkpoints = self.shared.checkpoints.as_ref();
+            let behind = checkpoints.is_some_and(|it| !it.may_write(epoch));
+            if self.shared.pressure.is_high(behind) {
                 return Turn::Full;
             }
             let more = self.logic.advance(self.now, ROOM, &mut self.out);
@@ -329,4 +352,88 @@ where
 
 fn through_codec<T: State>(value: &T) -> T {
     codec::round_trip(value).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use timely::dataflow::operators::generic::operator::source;
+
+    use super::*;
+    use crate::observe::Metrics;
+    use crate::state::Checkpoints;
+    use crate::state::checkpoints::Continued;
+    use crate::stream::Pressure;
+
+    /// Gives nothing, and keeps nothing.
+    struct Nothing;
+
+    impl ByEpoch for Nothing {
+        type In = ();
+        type Out = ();
+
+        fn apply(&mut self, _: &mut Vec<()>, _: &mut Vec<()>) {}
+
+        fn advance(&mut self, _: Progress, _: usize, _: &mut Vec<()>) -> bool {
+            false
+        }
+
+        fn size(&self) -> Size {
+            Size::default()
+        }
+
+        fn piece(&mut self, _: u8, _: &mut dyn FnMut(&mut dyn Saved)) -> bool {
+            false
+        }
+    }
+
+    fn completes(capability: &Capability<Epoch>) {
+        let (tell, _notes) = channel();
+        let checkpoints = Arc::new(Checkpoints::new(tell, true, Continued::default()));
+        let metrics = Arc::new(Metrics::new(1));
+        let held = Held::nothing(metrics.holding(0, "nothing"));
+        let shared = Rc::new(Shared {
+            checkpoints: Some(Arc::clone(&checkpoints)),
+            worker: 0,
+            workers: 1,
+            control: Arc::default(),
+            metrics,
+            board: Arc::default(),
+            budget: Arc::default(),
+            pressure: Pressure::with_limit(100),
+            plugs: Rc::new(()),
+            round_trip: false,
+        });
+        let mut epochs = Epochs::new(Rc::clone(&shared), Nothing, held, None);
+        let [declared, behind] = [3, 4].map(Epoch::new);
+        for epoch in [declared, behind] {
+            epochs.stash(epoch, || capability.delayed(&epoch));
+        }
+        let mut give = |_: &mut Vec<()>| {};
+        let mut turns = || [declared, behind].map(|epoch| epochs.complete(epoch, &mut give));
+        checkpoints.want(false);
+        checkpoints.cut(declared, false);
+        assert_eq!(turns(), [Turn::Done, Turn::Done]);
+        shared.pressure.change([0, 0], [0, 101]);
+        // The commit waits for the first of them.
+        assert_eq!(turns(), [Turn::Done, Turn::Full]);
+        shared.pressure.change([0, 0], [101, 0]);
+        assert_eq!(turns(), [Turn::Full, Turn::Full]);
+        shared.pressure.change([101, 101], [0, 101]);
+        checkpoints.commit();
+        assert_eq!(turns(), [Turn::Done, Turn::Done]);
+    }
+
+    #[test]
+    fn only_what_is_behind_a_checkpoint_waits_with_what_waits_for_its_commit() {
+        timely::execute_directly(|worker| {
+            worker.dataflow(|scope| {
+                source::<Epoch, Builder<()>, _, _>(scope, "capability", |capability, _| {
+                    completes(&capability);
+                    |_| {}
+                });
+            });
+        });
+    }
 }

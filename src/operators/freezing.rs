@@ -3,12 +3,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::progress::frontier::MutableAntichain;
 
 use super::ByEpoch;
 use super::by_epoch::Turn;
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe;
 use crate::state::advice::LOST;
 use crate::state::saved::{Parcels, Saved};
 use crate::state::{Checkpoints, Note, worker_of_slot};
@@ -29,6 +31,8 @@ pub(super) struct Freezing {
     /// The piece that is being handed over.
     piece: u8,
     open: Option<Parcels>,
+    /// When it began to hand over.
+    began: Instant,
     weights: Weights,
 }
 
@@ -44,6 +48,12 @@ impl Weights {
         }
         let (all, count) = &mut self.0[piece];
         (*all, *count) = (*all + bytes, *count + entries);
+    }
+
+    /// Whether there were entries of `piece`.
+    fn knows(&self, piece: u8) -> bool {
+        let weight = self.0.get(usize::from(piece));
+        weight.is_some_and(|(_, entries)| *entries > 0)
     }
 
     /// About what `entries` of `piece` take.
@@ -77,6 +87,7 @@ impl Freezing {
             next: Epoch::FIRST,
             piece: 0,
             open: None,
+            began: observe::now(),
             weights,
         };
         Some((this, progress))
@@ -107,6 +118,7 @@ impl Freezing {
             if full {
                 self.weights = Weights::default(); // it is weighed anew
             }
+            self.began = observe::now();
             Parcels::of(&self.operator)
         };
         let more = self.save(logic, full, &mut parcels)?;
@@ -124,7 +136,11 @@ impl Freezing {
         self.piece = 0;
         self.next = epoch.next();
         let (changed, live) = (parcels.changed, self.live(logic));
-        self.checkpoints.tell(Note::Saved { changed, live });
+        self.checkpoints.tell(Note::Saved {
+            began: self.began,
+            changed,
+            live,
+        });
         Ok(Turn::Done)
     }
 
@@ -132,14 +148,30 @@ impl Freezing {
     fn save<L: ByEpoch>(&mut self, logic: &mut L, all: bool, out: &mut Parcels) -> Result<bool> {
         let mut saved = Ok(false);
         out.resume(self.piece);
-        let (bytes, entries) = (out.bytes, out.entries);
-        let there = logic.piece(self.piece, &mut |piece| saved = piece.save(all, ROOM, out));
-        let (bytes, entries) = (out.bytes - bytes, out.entries - entries);
+        let before = out.held();
+        let known = self.weights.knows(self.piece);
+        let there = logic.piece(self.piece, &mut |piece| {
+            let first = if known { Ok(()) } else { piece.check() };
+            saved = first.and_then(|()| piece.save(all, ROOM, out));
+        });
+        let saved = saved.map_err(|why| self.cannot_keep(why));
+        let (bytes, entries) = out.held();
+        let (bytes, entries) = (bytes - before.0, entries - before.1);
         self.weights.add(self.piece, bytes, entries);
         if there && !saved? {
             self.piece += 1;
         }
         Ok(there)
+    }
+
+    /// That a type of records or state would be lost at a recovery.
+    pub(super) fn cannot_keep(&self, why: Error) -> Error {
+        let what = format!(
+            "operator `{}` cannot keep what a restart could not read; a `Json` around the type can \
+             be read",
+            self.operator
+        );
+        Error::new(why.kind(), what).because(why)
     }
 
     /// About what all that `logic` holds would take.
@@ -184,15 +216,18 @@ fn load<L: ByEpoch>(
     let (worker, workers) = (cx.worker as u64, cx.workers);
     let owns = |slot| worker_of_slot(slot as u64, workers) == worker;
     restored.entries(operator, owns, |number, group, entry| {
-        weights.add(number, entry.len() as u64, 1);
-        let mut loaded = Ok(());
-        logic.piece(number, &mut |piece| loaded = piece.load(group, entry));
-        loaded.map_err(|why| {
+        let mut held = Ok(false);
+        logic.piece(number, &mut |piece| held = piece.load(group, entry));
+        let held = held.map_err(|why| {
             let what = format!(
                 "operator `{operator}` cannot read its state, of which a type has changed; {LOST}"
             );
             Error::new(ErrorKind::State, what).because(why)
-        })
+        })?;
+        if held {
+            weights.add(number, entry.len() as u64, 1);
+        }
+        Ok(())
     })?;
     each_piece(logic, |piece, _| {
         piece.loaded(progress);

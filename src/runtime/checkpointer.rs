@@ -11,7 +11,8 @@
 //!                   on
 //! ```
 
-use std::collections::BTreeMap;
+mod gathered;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -22,16 +23,17 @@ use tracing::debug;
 use crate::connectors::{Commit, Source, TopicEnds};
 use crate::error::Result;
 use crate::observe::{CheckpointBoard, Metrics, crash_point, now, since, time_of_day};
-use crate::state::manifest::{Manifest, to_json};
+use crate::state::manifest::Manifest;
 use crate::state::store::Store;
-use crate::state::{Checkpoints, Left, Note, PartitionFact};
+use crate::state::{Checkpoints, Note};
 use crate::stream::Control;
-use crate::time::{Epoch, EventTime, Progress};
+use crate::time::{Epoch, EventTime};
 
 use super::growth::Growth;
 use super::progress_record::ProgressRecord;
 use super::results::Results;
 use super::worker::panicked;
+use gathered::Gathered;
 
 /// With nothing to do it looks around this often.
 const LOOK: Duration = Duration::from_millis(100);
@@ -45,22 +47,6 @@ const OWN: Duration = Duration::from_secs(1);
 pub(super) struct Parts {
     pub(super) workers: usize,
     pub(super) sources: usize,
-}
-
-/// What has come of the parts of the declared checkpoint.
-#[derive(Debug, Default)]
-struct Gathered {
-    epoch: Option<Epoch>,
-    full: bool,
-    declared: Option<Instant>,
-    saved: usize,
-    /// Bytes of what changed, whether or not everything is saved; and about what everything takes.
-    changed: u64,
-    live: u64,
-    doors: usize,
-    facts: BTreeMap<u16, Vec<PartitionFact>>,
-    left: BTreeMap<u16, Vec<Left>>,
-    progress: BTreeMap<u16, Progress>,
 }
 
 /// See the module.
@@ -106,6 +92,10 @@ pub(super) struct State {
     /// The one that is asked for is the last.
     last: bool,
     growth: Growth,
+    /// How long it took to make the last one durable.
+    prepared: Duration,
+    /// The last that this run has committed, if another place than the manifest says so.
+    committed: Option<u64>,
 }
 
 impl State {
@@ -122,6 +112,8 @@ impl State {
             shown: false,
             looked: now(),
             last: false,
+            prepared: Duration::ZERO,
+            committed: None,
         }
     }
 }
@@ -193,7 +185,6 @@ impl Checkpointer {
                     self.store.begin_full();
                 }
                 (state.gathered.epoch, state.gathered.full) = (Some(epoch), full);
-                state.gathered.declared = Some(now());
             }
             Note::Parcel { worker, bytes } => {
                 let checkpoint = self.manifest.checkpoint + 1;
@@ -203,8 +194,12 @@ impl Checkpointer {
                 self.store.append(worker, checkpoint, &bytes)?;
                 self.checkpoints.written(bytes.len());
             }
-            Note::Saved { changed, live } => {
-                state.gathered.saved += 1;
+            Note::Saved {
+                began,
+                changed,
+                live,
+            } => {
+                state.gathered.saved.push((began, now()));
                 state.gathered.changed += changed;
                 state.gathered.live += live;
             }
@@ -243,7 +238,7 @@ impl Checkpointer {
         let passed = |epoch: Epoch| complete.is_none_or(|first| first > epoch);
         gathered.epoch.is_some_and(passed)
             && *built == self.parts.workers
-            && gathered.saved == *operators
+            && gathered.saved.len() == *operators
             && gathered.doors == *doors
             && gathered.progress.len() == self.parts.sources
     }
@@ -284,7 +279,7 @@ impl Checkpointer {
 
     /// Makes the checkpoint durable, and commits it.
     fn finish(&mut self) -> Result {
-        let gathered = std::mem::take(&mut self.state.gathered);
+        let mut gathered = std::mem::take(&mut self.state.gathered);
         let mut manifest = self.manifest.clone();
         let covers = |epoch| self.checkpoints.covers(epoch);
         let covered = gathered.epoch.is_some_and(covers);
@@ -294,23 +289,7 @@ impl Checkpointer {
         manifest.checkpoint += 1;
         manifest.made_at = time_of_day().millis();
         manifest.finished = self.state.last && self.finishes && read;
-        for (number, source) in (0u16..).zip(&mut manifest.sources) {
-            let facts = gathered.facts.get(&number).into_iter().flatten();
-            facts.for_each(|fact| source.set_partition(fact));
-            let left = gathered.left.get(&number).into_iter().flatten();
-            left.for_each(|left| source.leave(left));
-            if let Some(progress) = gathered.progress.get(&number) {
-                assert!(
-                    to_json(progress.watermark) >= source.watermark,
-                    "the watermark of `{}` went back",
-                    source.port
-                );
-                source.set_progress(*progress);
-            }
-        }
-        for (state, source) in manifest.sources.iter_mut().zip(&self.sources) {
-            state.forget_left(&source.begins());
-        }
+        gathered.tell(&mut manifest.sources, &self.sources);
         if gathered.full {
             manifest.full_bytes = self.store.bytes();
         }
@@ -321,9 +300,10 @@ impl Checkpointer {
         self.store.check_newest()?;
         manifest.outputs = self.results.cut(ends)?;
         self.settle(manifest)?;
-        if let Some(declared) = gathered.declared.filter(|_| gathered.full) {
+        if gathered.full {
             // The next manifest has it.
-            self.manifest.full_millis = u64::try_from(since(declared).as_millis()).ok();
+            let took = gathered.took() + self.state.prepared;
+            self.manifest.full_millis = u64::try_from(took.as_millis()).ok();
         }
         if !covered {
             // What lies behind it was counted when it was asked for: another one is due.
@@ -336,9 +316,15 @@ impl Checkpointer {
 
     /// Prepares and commits `manifest`, and lets go of what is behind it.
     pub(super) fn settle(&mut self, mut manifest: Manifest) -> Result {
+        let (last, next) = (self.state.committed, manifest.checkpoint);
+        assert!(
+            last.is_none_or(|last| next == last + 1),
+            "checkpoint {next} does not follow {last:?}"
+        );
         let began = now();
         let named = self.store.prepare(&mut manifest)?;
         let prepared = since(began);
+        self.state.prepared = prepared;
         if let Some(commit) = &self.commit {
             TopicEnds::merge(&mut self.written, commit.written()?);
             let record = ProgressRecord::of(&manifest, &named, self.written.clone());
@@ -347,6 +333,7 @@ impl Checkpointer {
                 self.store.check_newest()?;
                 commit.renew(&record)?;
             }
+            self.state.committed = Some(next);
         }
         debug!(
             "checkpoint {} of {} bytes: prepared after {prepared:?}, committed after {:?}",

@@ -58,6 +58,8 @@ impl Growth {
     }
 
     /// A transaction that is open for too long is given up, and a restart would try the same again.
+    /// `took` is what the state asks for: a time for which Kafka was away would stand there for
+    /// good, since only saving everything measures it anew.
     fn is_too_long(&mut self, took: Duration) -> bool {
         let Some(timeout) = self.timeout.filter(|timeout| took > *timeout / 2) else {
             return false;

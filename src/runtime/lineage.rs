@@ -57,7 +57,8 @@ fn compare(disk: &dyn Disk, own: &CheckpointPlan, commit: &dyn Commit) -> Result
         // Nothing was ever committed: a manifest can only be that of a first start that failed.
         (Some(kept), None) if kept.checkpoint > 0 => refuse(format!(
             "state directory `{dir}` has checkpoint {} of job `{}`, and {place} has no progress: \
-             it is another cluster, or the topic was deleted; to start afresh empty the directory",
+             it is another cluster, or the topic was deleted, or the job ran at-least-once; to \
+             start afresh empty the directory",
             kept.checkpoint, kept.job
         )),
         (None, Some(record)) if !store::generations(disk, &own.dir)?.is_empty() => {
@@ -256,3 +257,6 @@ impl Changes {
         self.dropped.is_empty() && self.new.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

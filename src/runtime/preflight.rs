@@ -6,8 +6,9 @@ use std::thread::{self, ScopedJoinHandle};
 
 use super::Plan;
 use super::results::Results;
+use super::worker::panicked;
 use crate::connectors::Created;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::state::disk::RealDisk;
 use crate::state::store;
 
@@ -48,8 +49,8 @@ pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
 
 /// What somebody found who has looked meanwhile.
 fn joined<T>(look: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    let panicked = |_| Error::new(ErrorKind::Panic, "the check panicked");
-    look.join().map_err(panicked).flatten()
+    let looked = look.join();
+    looked.unwrap_or_else(|panic| Err(panicked("check", &*panic)))
 }
 
 /// A folder that is not empty may be that of the run which this one continues.

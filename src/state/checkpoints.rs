@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::restored::Restored;
 use crate::time::watermark::PartitionClock;
@@ -54,9 +55,13 @@ pub(crate) enum Note {
     Declared { epoch: Epoch, full: bool },
     /// A part of a worker's state.
     Parcel { worker: usize, bytes: Vec<u8> },
-    /// An operator has handed over everything; so many bytes of it changed, where all was asked
-    /// for. All that it holds would take about `live`.
-    Saved { changed: u64, live: u64 },
+    /// An operator has handed over everything since it `began` to; so many bytes of it changed,
+    /// where all was asked for. All that it holds would take about `live`.
+    Saved {
+        began: Instant,
+        changed: u64,
+        live: u64,
+    },
     /// What the partitions of a door had come to at the end of the declared epoch.
     Door {
         source: u16,

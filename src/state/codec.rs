@@ -76,6 +76,21 @@ pub(crate) fn round_trip<T: State>(value: &T) -> Result<T> {
     }
 }
 
+/// Whether `value` comes back from its bytes: what a run that saves its state looks at once for
+/// each type, for else a recovery would be the first to know. A `HashMap` may have another order.
+pub(crate) fn check<T: State>(value: &T) -> Result {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    encode(value, &mut first)?;
+    encode(&decode::<T>(&first)?, &mut second)?;
+    first.sort_unstable();
+    second.sort_unstable();
+    if first == second {
+        Ok(())
+    } else {
+        Err(differs::<T>("its bytes differ"))
+    }
+}
+
 /// That a value is not what was written, as `why` shows.
 pub(super) fn differs<T>(why: &str) -> Error {
     let hint = "a HashMap or HashSet has no order of its own: take a BTreeMap or BTreeSet";
@@ -120,6 +135,29 @@ mod tests {
         assert_eq!(decode::<u8>(&[1]).unwrap(), 1);
         let error = decode::<u8>(&[1, 2]).unwrap_err().to_string();
         assert!(error.contains("`u8` leaves bytes behind"), "{error}");
+    }
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Skips {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<u8>,
+        second: u32,
+    }
+
+    #[test]
+    fn what_would_not_come_back_is_named_and_another_order_is_none() {
+        let unordered: std::collections::HashMap<u32, u32> = (0..64).map(|n| (n, n)).collect();
+        check(&unordered).unwrap();
+        let mut skips = Skips {
+            first: Some(1),
+            second: 5,
+        };
+        check(&skips).unwrap();
+        skips.first = None;
+        let error = check(&skips).unwrap_err().to_string();
+        assert!(error.contains("Skips` cannot be read back"), "{error}");
+        let error = check(&Untagged::Number(1)).unwrap_err().to_string();
+        assert!(error.contains("Untagged` cannot be read back"), "{error}");
     }
 
     #[test]

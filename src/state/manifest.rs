@@ -40,7 +40,7 @@ pub(crate) struct Manifest {
     pub(crate) outputs: Vec<OutputState>,
     /// Bytes of the logs when everything was last saved.
     pub(crate) full_bytes: u64,
-    /// How long that took, in milliseconds, until it was committed.
+    /// How long that took, in milliseconds, until it was durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) full_millis: Option<u64>,
 }

@@ -44,7 +44,9 @@ pub(crate) use time_queue::{Routed, TimeQueue};
 ///
 /// Whatever serde can write and read back in a form that does not describe itself qualifies. The
 /// attributes `untagged`, `flatten` and `skip_serializing_if` do not survive that form: the test
-/// harness round-trips every value and names the type that does not come back.
+/// harness round-trips every value and names the type that does not come back. A run with a state
+/// directory does so with the first record and the first entry of each operator, and ends with a
+/// usage error before it commits what a restart could not read.
 ///
 /// A `HashMap` or a `HashSet` comes back in another order of its entries. Nothing is lost by that
 /// at recovery, but the harness takes it for another value, and whoever goes by that order answers

@@ -32,6 +32,12 @@ pub(crate) trait Saved {
     /// From now on it notes what changes.
     fn track(&mut self);
 
+    /// Looks whether the first entry that it holds, if there is one, would come back.
+    ///
+    /// # Errors
+    /// A type that does not come back as it was, by its name.
+    fn check(&self) -> Result;
+
     /// Appends about `room` entries of what changed since it was last asked, or of `all` there is;
     /// fewer, if they have [`GO_BYTES`]. Returns whether there is more; nothing changes until there
     /// is not.
@@ -43,11 +49,12 @@ pub(crate) trait Saved {
     /// How many entries all there is has.
     fn held(&self) -> usize;
 
-    /// Takes an entry of `group`; a later one replaces an earlier one.
+    /// Takes an entry of `group`; a later one replaces an earlier one. Returns whether something is
+    /// held by it now; else it was that something is gone.
     ///
     /// # Errors
     /// A type that cannot be read back, by its name.
-    fn load(&mut self, group: i64, entry: &[u8]) -> Result;
+    fn load(&mut self, group: i64, entry: &[u8]) -> Result<bool>;
 
     /// Writes what has changed since it was last asked, and takes what is read back in its place:
     /// what a test does after each epoch, so that a type that would break at recovery breaks there.
@@ -71,9 +78,12 @@ pub(crate) struct Parcels {
     pub(crate) done: Vec<Vec<u8>>,
     /// Bytes of entries that changed, where all there are were asked for.
     pub(crate) changed: u64,
-    /// All entries, and the bytes that they take with their heads.
-    pub(crate) entries: u64,
+    /// Bytes that all entries take with their heads.
     pub(crate) bytes: u64,
+    /// So many of them only say that something is gone.
+    gone: u64,
+    /// The other entries.
+    entries: u64,
 }
 
 impl Parcels {
@@ -99,9 +109,15 @@ impl Parcels {
             open: Vec::new(),
             done: Vec::new(),
             changed: 0,
-            entries: 0,
             bytes: 0,
+            gone: 0,
+            entries: 0,
         }
+    }
+
+    /// Bytes and number of the entries that say what is held.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        (self.bytes - self.gone, self.entries)
     }
 
     /// Whether as much came since there were `bytes` as is saved in one go.
@@ -153,6 +169,17 @@ impl Parcels {
         let bytes = (self.open.len() - start) as u64;
         (self.entries, self.bytes) = (self.entries + 1, self.bytes + bytes);
         Ok(bytes)
+    }
+
+    /// As [`Parcels::entry`], of what is gone.
+    pub(crate) fn removal(
+        &mut self,
+        slot: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result,
+    ) -> Result {
+        self.gone += self.entry(slot, write)?;
+        self.entries -= 1;
+        Ok(())
     }
 
     fn close(&mut self) {

@@ -503,6 +503,32 @@ mod tests {
     }
 
     #[test]
+    fn what_says_that_an_entry_is_gone_is_no_entry() {
+        let mut table = Table::default();
+        table.track();
+        (0..100).for_each(|key| add(&mut table, key, 1));
+        while table.save(false, 7, &mut Parcels::of("table")).unwrap() {}
+        for key in 0..60u32 {
+            table.remove(stable_hash(&key), &key);
+        }
+        add(&mut table, 70, 1);
+        let mut parcels = Parcels::of("table");
+        while table.save(false, 7, &mut parcels).unwrap() {}
+        // Head of an entry, tag, key, and the value of one.
+        let (removals, value) = (60 * (4 + 1 + 4), 4 + 1 + 4 + 8);
+        let mut empty = Parcels::of("table");
+        empty.removal(0, |_| Ok(())).unwrap();
+        let (head, none) = empty.held();
+        assert_eq!(none, 0);
+        assert_eq!(parcels.bytes, head + removals + value);
+        assert_eq!(parcels.held(), (head + value, 1));
+        let mut copy = Table::<u32, u64>::default();
+        let entries = parcels.into_entries().unwrap();
+        let loaded = entries.iter().map(|entry| copy.load(0, entry).unwrap());
+        assert_eq!(loaded.filter(|held| *held).count(), 1);
+    }
+
+    #[test]
     fn what_has_no_order_does_not_come_back_in_a_test_and_it_says_what_does() {
         let all: BTreeMap<u32, u32> = (0..64).map(|n| (n, n)).collect();
         let mut ordered = Table::default();

@@ -186,10 +186,13 @@ impl Flow<'_> {
 /// How much encoded output waits on this worker, and who waits for it to fall.
 ///
 /// A stateful operator that fires stops while a sink is full, so that closing a large window costs
-/// a bounded buffer and not a copy of the window.
+/// a bounded buffer and not a copy of the window. What waits for a commit stops only those that are
+/// behind its checkpoint, too: the commit waits for all others.
 #[derive(Default)]
 pub(crate) struct Pressure {
     bytes: Cell<usize>,
+    /// Bytes that wait for a commit, beside those.
+    behind: Cell<usize>,
     limit: Cell<usize>,
     waiting: RefCell<Vec<Activator>>,
 }
@@ -202,8 +205,10 @@ impl Pressure {
         }
     }
 
-    pub(crate) fn is_high(&self) -> bool {
-        self.bytes.get() > self.limit.get()
+    /// Whether it is for whoever is `behind` a checkpoint that is not committed, or is not.
+    pub(crate) fn is_high(&self, behind: bool) -> bool {
+        let held = if behind { self.behind.get() } else { 0 };
+        self.bytes.get() + held > self.limit.get()
     }
 
     /// Wakes `activator` once, when it is low again.
@@ -211,10 +216,11 @@ impl Pressure {
         self.waiting.borrow_mut().push(activator);
     }
 
-    /// `now` bytes wait where `before` did.
-    pub(crate) fn change(&self, before: usize, now: usize) {
-        self.bytes.set(self.bytes.get() + now - before);
-        if !self.is_high() {
+    /// `now` bytes wait where `before` did: those that may be written, and those that may not.
+    pub(crate) fn change(&self, before: [usize; 2], now: [usize; 2]) {
+        self.bytes.set(self.bytes.get() + now[0] - before[0]);
+        self.behind.set(self.behind.get() + now[1] - before[1]);
+        if !self.is_high(false) {
             self.waiting
                 .borrow_mut()
                 .drain(..)

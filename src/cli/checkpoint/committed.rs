@@ -82,9 +82,12 @@ fn compare(
 ) -> Result<(Vec<String>, Option<Committed>)> {
     let mut before = None;
     for _ in 0..LOOKS {
-        let (names, newest) = newest(dir)?;
-        let Some(newest) = newest else {
-            return Ok((names, None));
+        let names = store::manifests(&RealDisk, dir)?;
+        let Some(newest) = names.iter().rev().find_map(|name| read(dir, name).ok()) else {
+            if store::manifests(&RealDisk, dir)? == names {
+                return Ok((names, None));
+            }
+            continue; // a job has deleted what was listed
         };
         let topic = format!("{}.progress", newest.job);
         let place = format!("kafka:{topic}");
@@ -109,20 +112,6 @@ fn compare(
     Err(Error::operating(what))
 }
 
-/// All manifests, and the newest that can be read.
-fn newest(dir: &Path) -> Result<(Vec<String>, Option<Manifest>)> {
-    let mut names = store::manifests(&RealDisk, dir)?;
-    for _ in 0..LOOKS {
-        let newest = names.iter().rev().find_map(|name| read(dir, name).ok());
-        let now = store::manifests(&RealDisk, dir)?;
-        if newest.is_some() || now == names {
-            return Ok((names, newest));
-        }
-        names = now;
-    }
-    Ok((names, None))
-}
-
 /// Whether what is `known` is of the run that made `newest`, and what counts is among `names`.
 fn judge(dir: &Path, names: &[String], newest: &Manifest, known: Committed) -> Result<Committed> {
     let refuse = |what: String| Err(Error::new(ErrorKind::State, what));
@@ -141,7 +130,8 @@ fn judge(dir: &Path, names: &[String], newest: &Manifest, known: Committed) -> R
             refuse(format!(
                 "state directory `{dir}` has checkpoint {number} of job `{}`, and {place} has no \
                  progress: it is another cluster, or the topic was deleted; or the job has no \
-                 Kafka sink, and its newest checkpoint is committed: ask without --bootstrap",
+                 Kafka sink, or ran at-least-once, and its newest checkpoint is committed: ask \
+                 without --bootstrap",
                 newest.job
             ))
         }
@@ -246,9 +236,14 @@ mod tests {
             .map(|_| ())
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::State);
-        let says = ["has checkpoint 1", "another cluster", "no Kafka sink"];
-        let said = error.to_string();
-        assert!(says.iter().all(|part| said.contains(part)), "{said}");
+        let sentence = format!(
+            "state directory `{}` has checkpoint 1 of job `job`, and kafka:job.progress has no \
+             progress: it is another cluster, or the topic was deleted; or the job has no Kafka \
+             sink, or ran at-least-once, and its newest checkpoint is committed: ask without \
+             --bootstrap",
+            folder.path().display()
+        );
+        assert_eq!(error.to_string(), sentence);
         // A first start may have been killed before it committed anything.
         let first = tempfile::tempdir().unwrap();
         let mut before = Job::prepare(first.path());

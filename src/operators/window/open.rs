@@ -95,6 +95,12 @@ impl<K: State + Hash + Eq, Acc: State> Saved for OpenWindows<K, Acc> {
         self.open.values_mut().for_each(Table::track);
     }
 
+    fn check(&self) -> Result {
+        let mut tables = self.open.values().chain([&self.recent]);
+        let first = tables.find(|table| !table.is_empty());
+        first.map_or(Ok(()), Table::check)
+    }
+
     fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool> {
         self.turn(NOWHERE);
         let mut open = self.open.range_mut((Included(self.saving), Unbounded));
@@ -115,7 +121,7 @@ impl<K: State + Hash + Eq, Acc: State> Saved for OpenWindows<K, Acc> {
         self.entries() + self.recent.len()
     }
 
-    fn load(&mut self, group: i64, entry: &[u8]) -> Result {
+    fn load(&mut self, group: i64, entry: &[u8]) -> Result<bool> {
         let table = self.open.entry(EventTime::from_millis(group));
         table.or_default().load(group, entry)
     }

@@ -1,13 +1,15 @@
-//! Whoever was taken over leaves files alone. And what left as `idle` is held as long as it can be
-//! read again.
+//! Whoever was taken over leaves files alone. What left as `idle` is held as long as it can be read
+//! again. An outage of Kafka is not taken for a large state.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 
 use super::*;
-use crate::connectors::{Outputs, Reader, Share, Sink, Style, Writer};
+use crate::connectors::{Member, Outputs, PartitionEnd, Reader, Share, Sink, Style, Writer};
 use crate::error::{Error, ErrorKind};
+use crate::observe::simulated::Clock;
 use crate::runtime::growth::SMALL;
 use crate::state::checkpoints::Continued;
 use crate::state::disk::Disk;
@@ -150,4 +152,98 @@ fn what_left_is_forgotten_when_the_log_has_it_no_more() {
     let left = |nth: usize| &checkpointer.manifest.sources[0].partitions[nth].left;
     assert_eq!(*left(0), [(20, 22), (30, 31)]);
     assert_eq!(left(1).len(), 3);
+}
+
+/// A Kafka that takes its time for a commit.
+struct Away(Clock);
+
+const OUTAGE: Duration = Duration::from_secs(35);
+
+impl Commit for Away {
+    fn describe(&self) -> String {
+        "progress".to_owned()
+    }
+    fn check(&self) -> Result {
+        Ok(())
+    }
+    fn last(&self) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    fn members(&self) -> Result<Vec<Member>> {
+        Ok(Vec::new())
+    }
+    fn own(&self, _: &str) -> Result {
+        Ok(())
+    }
+    fn prepare(&self) -> Result {
+        Ok(())
+    }
+    fn fence(&self) -> Result {
+        Ok(())
+    }
+    fn written(&self) -> Result<Vec<PartitionEnd>> {
+        self.0.advance(OUTAGE);
+        Ok(Vec::new())
+    }
+    fn commit(&self, _: &[u8]) -> Result<bool> {
+        self.0.advance(OUTAGE);
+        Ok(true)
+    }
+    fn renew(&self, _: &[u8]) -> Result {
+        self.0.advance(OUTAGE);
+        Ok(())
+    }
+    fn stop(&self) {}
+}
+
+/// A checkpointer that commits there.
+fn committing(clock: &Clock) -> Checkpointer {
+    let disk: Arc<dyn Disk> = Arc::new(LossyDisk::new());
+    let dir = Path::new("/state");
+    durable::make_folders(&*disk, dir).unwrap();
+    let mut checkpointer = checkpointer(&disk, dir, Counts::default());
+    checkpointer.commit = Some(Arc::new(Away(clock.clone())));
+    checkpointer
+}
+
+#[test]
+fn an_outage_while_everything_is_saved_is_not_taken_for_a_large_state() {
+    let clock = Clock::default();
+    clock.install();
+    let mut checkpointer = committing(&clock);
+    checkpointer.parts.workers = 1;
+    let (operators, doors) = (1, 0);
+    checkpointer.take(Note::Built { operators, doors }).unwrap();
+    let (epoch, full) = (Epoch::FIRST, true);
+    checkpointer.take(Note::Declared { epoch, full }).unwrap();
+    // A sink that is full holds the operator back.
+    clock.advance(OUTAGE);
+    let (began, changed, live) = (now(), 0, 0);
+    clock.advance(Duration::from_secs(2));
+    let saved = Note::Saved {
+        began,
+        changed,
+        live,
+    };
+    checkpointer.take(saved).unwrap();
+    assert!(!checkpointer.is_gathered(), "nothing is written yet");
+    clock.advance(OUTAGE);
+    checkpointer.take(Note::Complete(None)).unwrap();
+    assert!(checkpointer.is_gathered());
+    checkpointer.finish().unwrap();
+    Clock::remove();
+    assert_eq!(clock.passed(), OUTAGE * 5 + Duration::from_secs(2));
+    assert_eq!(checkpointer.manifest.full_millis, Some(2_000));
+}
+
+#[test]
+#[should_panic(expected = "checkpoint 7 does not follow Some(7)")]
+fn a_checkpoint_that_was_committed_is_not_committed_again() {
+    let mut checkpointer = committing(&Clock::default());
+    let manifest = Manifest {
+        checkpoint: 7,
+        ..Manifest::default()
+    };
+    checkpointer.settle(manifest.clone()).unwrap();
+    checkpointer.settle(manifest).unwrap();
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::connectors::{
     Commit, Member, MemorySource, NullSink, PartitionEnd, Reader, Share, Source, SourceCut,
 };
+use crate::error::ErrorKind;
 use crate::runtime::progress_record::ProgressRecord;
 use crate::runtime::{Describe, Settings};
 use crate::state::disk::Disk;
@@ -231,4 +232,12 @@ fn a_log_is_looked_at_once_and_it_is_known_where_it_is_gone_on_with() {
     let findings = check(&plan(folder.path(), log.clone(), &job));
     assert!(state_of(&findings).is_err());
     assert_eq!(*log.looks.lock().unwrap(), [false]);
+}
+
+#[test]
+fn a_check_that_panics_says_why() {
+    let riddle = || -> Result { panic!("a riddle") };
+    let found = thread::scope(|scope| joined(scope.spawn(riddle)));
+    let said = found.unwrap_err().to_string();
+    assert_eq!(said, "operator `check` panicked: a riddle");
 }

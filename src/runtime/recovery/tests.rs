@@ -91,7 +91,8 @@ fn a_damaged_manifest_is_refused_and_not_skipped() {
     assert_eq!(committed(&disk, &plan()).unwrap(), Some(before));
 }
 
-/// The checkpointer of a job with one worker, whose source `bids` has come to 17 in partition 3.
+/// The checkpointer of a job with one worker, whose source `bids` has come to 17 in partition 3,
+/// and to a watermark of 40.
 fn checkpointer() -> Checkpointer {
     let disk: Arc<dyn Disk> = Arc::new(LossyDisk::new());
     let (dir, (tell, notes)) = (Path::new("/state"), mpsc::channel());
@@ -101,6 +102,7 @@ fn checkpointer() -> Checkpointer {
         ..SourceState::default()
     };
     source.set_partition(&told(17));
+    source.set_progress(at(40));
     Checkpointer {
         checkpoints: Arc::new(Checkpoints::new(tell, false, Continued::default())),
         notes,
@@ -139,8 +141,15 @@ fn told(next: u64) -> PartitionFact {
     }
 }
 
-#[test]
-fn an_offset_that_goes_back_ends_the_run_and_says_where() {
+fn at(watermark: i64) -> Progress {
+    Progress {
+        watermark: EventTime::from_millis(watermark),
+        ..Progress::START
+    }
+}
+
+/// Why a run fails whose next checkpoint is to tell of offset `next` and of `progress`.
+fn fault_of(next: u64, progress: Progress) -> Error {
     let checkpointer = checkpointer();
     let control = Arc::clone(&checkpointer.control);
     let checkpointing = Checkpointing::begin(checkpointer).unwrap();
@@ -153,12 +162,12 @@ fn an_offset_that_goes_back_ends_the_run_and_says_where() {
         },
         Note::Door {
             source: 0,
-            facts: vec![told(5)],
+            facts: vec![told(next)],
             left: Vec::new(),
         },
         Note::Watermark {
             source: 0,
-            progress: Progress::START,
+            progress,
         },
         Note::Complete(None),
     ] {
@@ -169,8 +178,24 @@ fn an_offset_that_goes_back_ends_the_run_and_says_where() {
         thread::yield_now();
     }
     let fault = control.take_fault().expect("the run fails");
+    checkpointing.end(true).unwrap();
+    fault
+}
+
+#[test]
+fn an_offset_that_goes_back_ends_the_run_and_says_where() {
+    let fault = fault_of(5, at(40));
     assert_eq!(fault.kind(), ErrorKind::Panic);
     let says = "source `bids`: partition 3 goes back from 17 to 5";
     assert!(fault.to_string().ends_with(says), "{fault}");
-    checkpointing.end(true).unwrap();
+}
+
+#[test]
+fn a_watermark_that_goes_back_ends_the_run_and_says_where() {
+    for back in [at(39), Progress::START] {
+        let fault = fault_of(17, back);
+        assert_eq!(fault.kind(), ErrorKind::Panic);
+        let says = "the watermark of `bids` went back";
+        assert!(fault.to_string().ends_with(says), "{fault}");
+    }
 }

@@ -4,7 +4,9 @@
 mod model;
 
 use super::*;
+use crate::state::advice::LOST;
 use crate::state::disk::RealDisk;
+use crate::state::frame::{Frames, HEAD};
 use crate::state::lossy::{Fault, LossyDisk, Sync};
 use crate::state::saved::Parcels;
 use crate::state::stable_hash;
@@ -204,6 +206,23 @@ fn read_kept(disk: &LossyDisk, manifest: &Manifest) -> Result<Kept> {
     read(&disk, manifest)
 }
 
+/// What is said of a log whose byte at `at` is another.
+fn damage(log: &[u8], at: usize) -> String {
+    let begin = log.as_ptr().addr();
+    let mut frames = Frames::new(log).map(|frame| {
+        let frame = frame.unwrap();
+        (frame.as_ptr().addr() - begin, frame.len())
+    });
+    let (start, len) = frames.find(|(start, len)| at < start + len).unwrap();
+    let of = if at < start {
+        "head".to_owned()
+    } else {
+        format!("{len} bytes")
+    };
+    let frame = start - HEAD;
+    format!("the frame at byte {frame} is damaged: the checksum of its {of} differs")
+}
+
 #[test]
 fn each_flipped_byte_is_found_and_named() {
     let (disk, named, manifest) = written();
@@ -212,6 +231,7 @@ fn each_flipped_byte_is_found_and_named() {
     let len = disk.len(&dir().join(&named.manifest)).unwrap();
     for (path, len) in files.chain([(&named.manifest, len)]) {
         let file = dir().join(path);
+        let whole = disk.read(&file).unwrap();
         for at in 0..usize::try_from(len).unwrap() {
             let bits = 1 << (at % 8);
             disk.flip(&file, at, bits).unwrap();
@@ -221,8 +241,13 @@ fn each_flipped_byte_is_found_and_named() {
                 .and_then(|(manifest, _)| read_kept(&disk, &manifest))
                 .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::State);
-            let said = error.to_string();
-            assert!(said.contains(path) && said.contains("--rebuild"), "{said}");
+            let (kind, why) = if *path == named.manifest {
+                ("manifest", "its checksum is another".to_owned())
+            } else {
+                ("log", damage(&whole, at))
+            };
+            let sentence = format!("{kind} `{}` is damaged: {why}; {LOST}", file.display());
+            assert_eq!(error.to_string(), sentence);
             disk.flip(&file, at, bits).unwrap();
         }
     }

@@ -23,6 +23,14 @@ impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
         });
     }
 
+    fn check(&self) -> Result {
+        let Some(first) = self.blocks.first().and_then(|block| block.first()) else {
+            return Ok(());
+        };
+        codec::check(&first.key)?;
+        codec::check(&first.value)
+    }
+
     fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool> {
         let Some(mut changes) = self.changes.take() else {
             return Ok(false);
@@ -47,7 +55,7 @@ impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
         self.len
     }
 
-    fn load(&mut self, _group: i64, entry: &[u8]) -> Result {
+    fn load(&mut self, _group: i64, entry: &[u8]) -> Result<bool> {
         let (tag, rest) = entry.split_first().unwrap_or((&REMOVED, &[]));
         let (key, value) = codec::decode_first::<K>(rest)?;
         let hash = stable_hash(&key);
@@ -63,7 +71,7 @@ impl<K: State + Hash + Eq, V: State> Saved for Table<K, V> {
         } else {
             self.forget(hash, &key);
         }
-        Ok(())
+        Ok(*tag == PUT)
     }
 
     fn renew(&mut self) -> Result {
@@ -100,16 +108,18 @@ impl<K: State + Hash + Eq, V: State> Table<K, V> {
         let began = out.bytes;
         // Removals first: an entry may have come again since.
         let removed = take_last(&mut changes.removed, room, |key| {
-            out.entry(slot_of(key), |out| {
+            out.removal(slot_of(key), |out| {
                 out.push(REMOVED);
                 codec::encode(key, out)
             })?;
             Ok(out.is_full_since(began))
         })?;
-        if out.is_full_since(began) {
-            return Ok(!changes.removed.is_empty() || !changes.touched.is_empty());
-        }
-        take_last(&mut changes.touched, room - removed, |at| {
+        let room = if out.is_full_since(began) {
+            0
+        } else {
+            room - removed
+        };
+        take_last(&mut changes.touched, room, |at| {
             let (block, nth) = (*at as usize / BLOCK, *at as usize % BLOCK);
             let entry = self.blocks.get_mut(block).and_then(|all| all.get_mut(nth));
             // What is not there moved into a hole, and was noted there again.

@@ -24,6 +24,12 @@ impl<T> fmt::Debug for Routed<'_, T> {
 impl<T: State> Saved for Routed<'_, T> {
     fn track(&mut self) {}
 
+    fn check(&self) -> Result {
+        let mut spans = self.queue.ring.iter().chain(self.queue.far.values());
+        let first = spans.find_map(|span| span.events.first());
+        first.map_or(Ok(()), |event| codec::check(&event.value))
+    }
+
     fn save(&mut self, all: bool, room: usize, out: &mut Parcels) -> Result<bool> {
         let TimeQueue {
             ring, far, saving, ..
@@ -48,9 +54,9 @@ impl<T: State> Saved for Routed<'_, T> {
         self.queue.len()
     }
 
-    fn load(&mut self, _group: i64, entry: &[u8]) -> Result {
+    fn load(&mut self, _group: i64, entry: &[u8]) -> Result<bool> {
         self.queue.push(codec::decode(entry)?);
-        Ok(())
+        Ok(true)
     }
 
     /// What is held has come through the codec.
