@@ -15,7 +15,7 @@ use super::{Fetched, Found, Plugs, Reader, Share, Waker};
 use crate::error::Result;
 use crate::event::{Event, Letter, Record};
 use crate::operators::watermark::MarkOf;
-use crate::state::State;
+use crate::state::{State, codec};
 use crate::stream::{Context, Running};
 use crate::time::Epoch;
 use crate::time::watermark::Mark;
@@ -50,12 +50,24 @@ struct Outputs<T: 'static> {
     late: Output<Letter>,
     dead: Output<Letter>,
     marks: Output<MarkOf>,
+    /// A test: events go through the codec.
+    round_trip: bool,
 }
 
 impl<T: State> Outputs<T> {
     /// Sends what the door has staged in its epoch, and then the mark.
-    fn send(&mut self, held: &[Capability<Epoch>], door: &mut Door<T>, mark: Option<Mark>) {
+    fn send(
+        &mut self,
+        held: &[Capability<Epoch>],
+        door: &mut Door<T>,
+        mark: Option<Mark>,
+    ) -> Result {
         let staged = &mut door.state;
+        if self.round_trip {
+            for event in &mut staged.events {
+                *event = codec::round_trip(event)?;
+            }
+        }
         if !staged.events.is_empty() {
             let mut events = self.events.activate();
             events.session(&held[0]).give_container(&mut staged.events);
@@ -75,6 +87,7 @@ impl<T: State> Outputs<T> {
                 .session(&held[3])
                 .give(MarkOf::new(door.worker, mark, door.state.largest()));
         }
+        Ok(())
     }
 }
 
@@ -103,6 +116,7 @@ pub(super) fn send<'scope, T: State>(
         late: Output::from(to_late),
         dead: Output::from(to_dead),
         marks: Output::from(to_marks),
+        round_trip: cx.round_trip,
     };
     let running = cx.operator(&format!("source {}", door.port));
     let (probe, again) = (cx.probe.clone(), cx.scope.activator_for(address));
@@ -116,7 +130,10 @@ pub(super) fn send<'scope, T: State>(
             let complete = probe.with_frontier(|frontier| frontier.first().copied());
             let mut next = door.wake(complete).and_then(|()| door.work(complete));
             while let Ok(work) = next {
-                outputs.send(held, &mut door, work.mark());
+                if let Err(error) = outputs.send(held, &mut door, work.mark()) {
+                    next = Err(error);
+                    break;
+                }
                 match work {
                     Work::Staged => {
                         next = door.work(complete);

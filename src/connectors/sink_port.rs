@@ -239,8 +239,15 @@ fn write_events<'scope, T: State>(
     events: StreamVec<'scope, Epoch, Event<T>>,
     port: usize,
     route: Option<(WriteKey<T>, Vec<Sequence>)>,
-    encode: impl FnMut(Event<T>, &mut Batch) -> Result + 'static,
+    mut encode: impl FnMut(Event<T>, &mut Batch) -> Result + 'static,
 ) -> StreamVec<'scope, Epoch, Letter> {
+    let round_trip = cx.round_trip;
+    let encode = move |mut event: Event<T>, batch: &mut Batch| {
+        if round_trip {
+            event = codec::round_trip(&event)?;
+        }
+        encode(event, batch)
+    };
     let Some((route, branches)) = route else {
         return write(cx, events, Pipeline, port, None, true, encode);
     };

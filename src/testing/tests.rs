@@ -234,3 +234,51 @@ fn order_is_the_naive_sort_of_each_key() {
         });
     }
 }
+
+/// Two sources, of which the first feeds a window and `dedup`, and the second the window alone.
+fn window_and_dedup() -> Job {
+    Job::new("window-and-dedup", |flow: &Flow<'_>| {
+        let source = |name| {
+            let items = flow.source::<Item>(name);
+            items
+                .decode(|record| codec::decode::<Item>(record.value.unwrap_or_default()))
+                .event_time(|item| item.0, Watermarks::lag(Duration::from_millis(5)))
+        };
+        let (first, second) = (source("first"), source("second"));
+        let kept = first.clone().dedup(|item| item.3, Duration::from_millis(5));
+        kept.sink("kept", |s| s.encode(write_item));
+        first
+            .union(second)
+            .key_by(|_| ())
+            .window(Tumbling::of(Duration::from_millis(30)))
+            .aggregate(|a| a.count())
+            .emit_final()
+            .map(|w| (w.window.start.millis(), 0, 0, w.value))
+            .sink("counts", |s| s.encode(write_item));
+        Ok(())
+    })
+}
+
+#[test]
+fn of_two_operators_behind_a_source_the_one_that_closes_first_decides() {
+    // At 25 the watermark is 20. The window of 19 is open until 30, `dedup` takes 19 no more.
+    let items = [(25, 0, 0, 0), (19, 0, 0, 1)];
+    let bytes = items.map(|item: Item| {
+        let mut bytes = Vec::new();
+        codec::encode(&item, &mut bytes).unwrap();
+        bytes
+    });
+    let answer = run(window_and_dedup())
+        .source("first", [bytes.clone()])
+        .source("second", [bytes])
+        .workers(3)
+        .answer(&["kept", "counts", "late"]);
+    assert_eq!(answer.lines[0], ["25 0 0 0"]);
+    assert_eq!(answer.lines[1], ["0 0 0 3"]);
+    assert_eq!((answer.summary.late, answer.lines[2].len()), (1, 1));
+    assert!(
+        answer.lines[2][0].contains("\"first\""),
+        "{:?}",
+        answer.lines[2]
+    );
+}
