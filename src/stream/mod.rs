@@ -30,6 +30,19 @@
 //!     .sink("counts", |s| s.json());
 //! # }
 //! ```
+//! With all of it, each in its place, it compiles:
+//! ```
+//! # use anabranch::prelude::*;
+//! # fn describe(flow: &Flow<'_>) {
+//! flow.source::<(i64, i64)>("events").json()
+//!     .event_time(|event| event.0, Watermarks::lag(Duration::ZERO))
+//!     .key_by(|event| event.1)
+//!     .window(Tumbling::of(Duration::from_secs(1)))
+//!     .aggregate(|a| a.count())
+//!     .emit_final()
+//!     .sink("counts", |s| s.json());
+//! # }
+//! ```
 
 mod context;
 mod control;

@@ -3,7 +3,7 @@
 //! Caught here: an order that depends on the number of workers, or on where epochs are cut; a
 //! partition whose records change places behind steps that hold nothing back, or because a union
 //! took them two ways; `order` that is not the naive sort; an event that is let in although one of
-//! two operators has closed.
+//! two operators has closed; an event that becomes more than there are places for, without a word.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
@@ -11,7 +11,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::{JobTest, run};
+use crate::connectors::{MemorySink, MemorySource, Style};
+use crate::error::{ErrorKind, Result};
+use crate::event::Position;
 use crate::job::Job;
+use crate::observe::Summary;
+use crate::runtime::Settings;
 use crate::state::codec;
 use crate::stream::{EventStream, Flow};
 use crate::time::{Tumbling, Watermarks};
@@ -58,11 +63,6 @@ where
         steps(items).sink("out", |s| s.encode(write_item).key(|item| item.1));
         Ok(())
     });
-    let bytes = |item: &Item| {
-        let mut bytes = Vec::new();
-        codec::encode(item, &mut bytes).unwrap();
-        bytes
-    };
     let partitions = log.iter().map(|items| items.iter().map(bytes));
     run(job).source("items", partitions).workers(3)
 }
@@ -70,6 +70,12 @@ where
 fn write_item(item: &Item, out: &mut Vec<u8>) -> std::io::Result<()> {
     let (time, key, partition, offset) = item;
     write!(out, "{time} {key} {partition} {offset}")
+}
+
+fn bytes(item: &Item) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec::encode(item, &mut bytes).unwrap();
+    bytes
 }
 
 fn read_item(text: &str) -> Item {
@@ -263,11 +269,7 @@ fn window_and_dedup() -> Job {
 fn of_two_operators_behind_a_source_the_one_that_closes_first_decides() {
     // At 25 the watermark is 20. The window of 19 is open until 30, `dedup` takes 19 no more.
     let items = [(25, 0, 0, 0), (19, 0, 0, 1)];
-    let bytes = items.map(|item: Item| {
-        let mut bytes = Vec::new();
-        codec::encode(&item, &mut bytes).unwrap();
-        bytes
-    });
+    let bytes = items.map(|item: Item| bytes(&item));
     let answer = run(window_and_dedup())
         .source("first", [bytes.clone()])
         .source("second", [bytes])
@@ -281,4 +283,43 @@ fn of_two_operators_behind_a_source_the_one_that_closes_first_decides() {
         "{:?}",
         answer.lines[2]
     );
+}
+
+/// Runs a job that turns one event into `parts`, and each of these, on as many `levels`.
+fn parted(levels: usize, parts: u64) -> Result<Summary> {
+    let job = Job::new("parted", move |flow: &Flow<'_>| {
+        let mut items = flow
+            .source::<Item>("items")
+            .decode(|record| codec::decode::<Item>(record.value.unwrap_or_default()))
+            .event_time(|item| item.0, Watermarks::lag(LAG));
+        for _ in 0..levels {
+            items = items.flat_map(move |item| (0..parts).map(move |_| item));
+        }
+        items.sink("out", |s| s.encode(write_item));
+        Ok(())
+    });
+    let partitions = [Vec::new(), vec![bytes(&(1, 0, 1, 0))]];
+    let settings = Settings::new()
+        .workers(1)
+        .bind_source("items", MemorySource::new("items", partitions))
+        .bind_sink("out", MemorySink::new(Style::Lines))
+        .bind_sink("late", MemorySink::new(Style::Lines))
+        .bind_sink("dead", MemorySink::new(Style::Lines));
+    job.run(settings)
+}
+
+#[test]
+fn an_event_becomes_as_many_as_there_are_places_and_one_more_ends_the_job() {
+    let most = Position::CHILDREN_MAX;
+    assert_eq!(parted(1, most).unwrap().results, most);
+    assert_eq!(parted(3, 2).unwrap().results, 8);
+    for (levels, parts, part) in [(1, most + 1, most), (4, 2, 0)] {
+        let error = parted(levels, parts).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+        let said = format!(
+            "flat_map: source 0: partition 1: offset 0: no room for part {part} of an event: \
+             65536 parts on three levels are the most"
+        );
+        assert_eq!(error.to_string(), said);
+    }
 }
