@@ -3,12 +3,17 @@
 //! Caught here: an order that depends on the number of workers, or on where epochs are cut; a
 //! partition whose records change places behind steps that hold nothing back, or because a union
 //! took them two ways; `order` that is not the naive sort; an event that is let in although one of
-//! two operators has closed; an event that becomes more than there are places for, without a word.
+//! two operators has closed; a type that is not read back as it was written; an event that becomes
+//! more than there are places for, without a word.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
+use std::convert::Infallible;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::{JobTest, run};
 use crate::connectors::{MemorySink, MemorySource, Style};
@@ -282,6 +287,52 @@ fn of_two_operators_behind_a_source_the_one_that_closes_first_decides() {
         answer.lines[2][0].contains("\"first\""),
         "{:?}",
         answer.lines[2]
+    );
+}
+
+/// A type that the form of state cannot read back.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Number(i64),
+}
+
+/// What a test says that has to fail.
+fn said_by(test: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(test)).unwrap_err();
+    *panic.downcast::<String>().unwrap()
+}
+
+#[test]
+fn a_type_that_does_not_come_back_is_found_where_nothing_has_state() {
+    let log = [[bytes(&(1, 0, 0, 0))]];
+    let read = Job::new("read", |flow: &Flow<'_>| {
+        flow.source::<Untagged>("items")
+            .decode(|_| Ok::<_, Infallible>(Untagged::Number(1)))
+            .event_time(|_| 1, Watermarks::lag(LAG))
+            .map(|_| 1)
+            .sink("out", |s| s.json());
+        Ok(())
+    });
+    let test = run(read).source("items", log.clone());
+    let said = said_by(|| drop(test.answer(&["out"])));
+    assert!(
+        said.contains("Untagged") && said.contains("cannot be read back"),
+        "{said}"
+    );
+    let written = Job::new("written", |flow: &Flow<'_>| {
+        flow.source::<i64>("items")
+            .decode(|_| Ok::<_, Infallible>(1))
+            .event_time(|_| 1, Watermarks::lag(LAG))
+            .map(Untagged::Number)
+            .sink("out", |s| s.json());
+        Ok(())
+    });
+    let test = run(written).source("items", log);
+    let said = said_by(|| drop(test.answer(&["out"])));
+    assert!(
+        said.contains("Untagged") && said.contains("cannot be read back"),
+        "{said}"
     );
 }
 
