@@ -20,7 +20,7 @@ const BATCH_BYTES: usize = 256 << 10;
 const WORK_MAX: usize = 16_384;
 
 /// Puts the records of an epoch in order.
-pub(super) type Order<In> = fn(&mut [In]);
+pub(super) type Order<In> = Box<dyn Fn(&mut [In])>;
 
 struct Stash<In> {
     /// Held until the connector has taken the last record.
@@ -171,7 +171,7 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
             }
             let complete = first_open.is_none_or(|open| open > epoch);
             let stash = self.open.get_mut(&epoch).expect("it is the first");
-            if let Some(order) = self.order
+            if let Some(order) = &self.order
                 && !stash.ordered
             {
                 if !complete {
@@ -258,7 +258,7 @@ impl<In, F: FnMut(In, &mut Batch) -> Result> EpochWriter<In, F> {
 }
 
 impl<In> Stash<In> {
-    fn put_in_order(&mut self, order: Order<In>) {
+    fn put_in_order(&mut self, order: &Order<In>) {
         let mut all: Vec<In> = self.batches.drain(..).flatten().collect();
         order(&mut all);
         let mut left = all.into_iter();

@@ -9,7 +9,7 @@ use super::sink_port::{SinkFormat, SinkPort};
 use super::writer::write_letters;
 use crate::event::{Event, Letter, Position};
 use crate::state::State;
-use crate::stream::{EventStream, LetterStream, LettersAt};
+use crate::stream::{EventStream, LetterStream, LettersAt, Sequence};
 use crate::time::EventTime;
 
 impl<'scope, T: State> EventStream<'scope, T> {
@@ -129,7 +129,7 @@ impl LetterStream<'_> {
             events,
             progress: timely::dataflow::operators::generic::operator::empty(cx.scope),
             closings: Vec::new(),
-            branches: 1,
+            branches: vec![Sequence::Log],
             letters: LettersAt::default(),
             cx,
         }

@@ -15,7 +15,7 @@ use super::{Fetched, Found, Plugs, Reader, Share, Waker};
 use crate::error::Result;
 use crate::event::{Event, Letter, Record};
 use crate::operators::watermark::MarkOf;
-use crate::state::State;
+use crate::state::{State, codec};
 use crate::stream::{Context, Running};
 use crate::time::Epoch;
 use crate::time::watermark::Mark;
@@ -50,12 +50,20 @@ struct Outputs<T: 'static> {
     late: Output<Letter>,
     dead: Output<Letter>,
     marks: Output<MarkOf>,
+    /// A test: events go through the codec.
+    round_trip: bool,
 }
 
 impl<T: State> Outputs<T> {
     /// Sends what the door has staged in its epoch, and then the mark.
     fn send(&mut self, held: &[Capability<Epoch>], door: &mut Door<T>, mark: Option<Mark>) {
         let staged = &mut door.state;
+        if self.round_trip {
+            for event in &mut staged.events {
+                let back = codec::round_trip(event);
+                *event = back.unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
         if !staged.events.is_empty() {
             let mut events = self.events.activate();
             events.session(&held[0]).give_container(&mut staged.events);
@@ -103,16 +111,15 @@ pub(super) fn send<'scope, T: State>(
         late: Output::from(to_late),
         dead: Output::from(to_dead),
         marks: Output::from(to_marks),
+        round_trip: cx.round_trip,
     };
     let running = cx.operator(&format!("source {}", door.port));
     let (probe, again) = (cx.probe.clone(), cx.scope.activator_for(address));
     builder.build(move |capabilities| {
-        let mut capabilities = Some(capabilities);
+        let mut kept = Some(capabilities);
         move |_frontiers| {
             Running::set(&running);
-            let Some(held) = capabilities.as_mut() else {
-                return;
-            };
+            let Some(held) = kept.as_mut() else { return };
             let complete = probe.with_frontier(|frontier| frontier.first().copied());
             let mut next = door.wake(complete).and_then(|()| door.work(complete));
             while let Ok(work) = next {
@@ -129,7 +136,7 @@ pub(super) fn send<'scope, T: State>(
                     Work::Wait(None) => {}
                     Work::Wait(Some(Duration::ZERO)) => again.activate(),
                     Work::Wait(Some(pause)) => again.activate_after(pause),
-                    Work::End(_) | Work::Stop => capabilities = None,
+                    Work::End(_) | Work::Stop => kept = None,
                 }
                 return;
             }

@@ -18,7 +18,7 @@ use super::{Batch, Encoded, Style};
 use crate::error::{Error, Result};
 use crate::event::{DeadReason, Event, Letter, Origin, Position, json};
 use crate::state::{State, codec, stable_hash, worker_of};
-use crate::stream::{Context, EventStream, Shared};
+use crate::stream::{Context, EventStream, Sequence, Shared};
 use crate::time::{Epoch, EventTime};
 
 /// What the key of a result can be given as.
@@ -142,6 +142,25 @@ impl<T> fmt::Debug for SinkFormat<T> {
 
 impl<T: 'static> SinkFormat<T> {
     /// The key of each record, for sinks that have keys. One worker writes a key.
+    ///
+    /// # Order
+    /// The order of a key's records follows from the log, but for what is said to be open here.
+    ///
+    /// - Behind `order`, `dedup` and `process` they stand in the order of time, and of their places
+    ///   in the log where times are equal.
+    /// - Behind a window they stand in the order of windows. Where several keys of the window share
+    ///   one key here, the order of their results of one window is open.
+    /// - Behind steps that hold nothing back (`map`, `filter`, `flat_map`, `try_map`,
+    ///   `dedup_eager`) records of one partition stand in the order of the log, whatever their
+    ///   times. How those of several partitions are interleaved is open: it is the order of
+    ///   reading. [`KeyedStream::order`](crate::KeyedStream::order) closes it, and waits for the
+    ///   horizon to do so.
+    /// - [`EventStream::union`] keeps the order of each of its streams; how they are interleaved
+    ///   is open.
+    ///
+    /// A sink of lines has no keys. There a worker writes what it has: what an operator gave for
+    /// one key of its own, or, where no operator sent events to other workers, records of one
+    /// partition.
     #[must_use]
     pub fn key<K: ToKey>(self, key: impl Fn(&T) -> K + 'static) -> Self {
         let write: WriteKey<T> = Rc::new(move |value, out| key(value).write_key(out));
@@ -187,9 +206,10 @@ impl<T: State> EventStream<'_, T> {
         let cx = Rc::clone(&self.cx);
         let port = declare::<T>(&cx, name, topic.unwrap_or_else(|| name.to_owned()));
         let style = style(&cx, port);
-        let route = key
-            .clone()
-            .filter(|_| style == Style::Records && cx.workers > 1);
+        // One worker that nothing was united on gets every epoch in order as it is.
+        let mixed = cx.workers > 1 || self.branches.len() > 1;
+        let route = key.clone().filter(|_| style == Style::Records && mixed);
+        let route = route.map(|key| (key, self.branches));
         if is_typed(&cx, port) {
             let encode = |event: Event<T>, batch: &mut Batch| {
                 encode_typed(event.value, event.at.partition, batch);
@@ -212,15 +232,23 @@ impl<T: State> EventStream<'_, T> {
     }
 }
 
-/// Writes events; where they have a key that routes, one worker writes it, in order.
+/// Writes events; where they have a key that routes, one worker writes it, in the order of the
+/// branches by which they come.
 fn write_events<'scope, T: State>(
     cx: &Rc<Context<'scope>>,
     events: StreamVec<'scope, Epoch, Event<T>>,
     port: usize,
-    route: Option<WriteKey<T>>,
-    encode: impl FnMut(Event<T>, &mut Batch) -> Result + 'static,
+    route: Option<(WriteKey<T>, Vec<Sequence>)>,
+    mut encode: impl FnMut(Event<T>, &mut Batch) -> Result + 'static,
 ) -> StreamVec<'scope, Epoch, Letter> {
-    let Some(route) = route else {
+    let round_trip = cx.round_trip;
+    let encode = move |mut event: Event<T>, batch: &mut Batch| {
+        if round_trip {
+            event = codec::round_trip(&event)?;
+        }
+        encode(event, batch)
+    };
+    let Some((route, branches)) = route else {
         return write(cx, events, Pipeline, port, None, true, encode);
     };
     let workers = cx.workers;
@@ -229,8 +257,23 @@ fn write_events<'scope, T: State>(
         route(&event.value, &mut key);
         worker_of(stable_hash(&key[..]), workers)
     });
-    let order: Order<Event<T>> = |events| events.sort_unstable_by_key(|event| event.at);
+    let order: Order<Event<T>> = Box::new(move |events| {
+        events.sort_unstable_by_key(|event| rank(event.at, &branches));
+    });
     write(cx, events, pact, port, Some(order), true, encode)
+}
+
+/// Where an event of an epoch is written. By time where all earlier times were written in earlier
+/// epochs; else by its place in the log alone, for what its partition gave before it may have been
+/// written before, whatever its time: the answer would depend on where epochs are cut.
+fn rank(at: Position, branches: &[Sequence]) -> Position {
+    match branches.get(at.branch_number()) {
+        Some(Sequence::Log) => Position {
+            time: EventTime::NEVER,
+            ..at
+        },
+        Some(Sequence::Position) | None => at,
+    }
 }
 
 impl<T: State> EventStream<'_, T> {

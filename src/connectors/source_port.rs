@@ -19,7 +19,7 @@ use crate::event::{Decode, Record, each_record, json};
 use crate::operators::watermark::{Known, watermark};
 use crate::state::State;
 use crate::stream::{
-    Closings, Context, EventStream, Flow, LettersAt, Port, PortKind, Stream, short_name,
+    Closings, Context, EventStream, Flow, LettersAt, Port, PortKind, Sequence, Stream, short_name,
 };
 use crate::time::{Epoch, EventTime, Watermarks};
 
@@ -253,7 +253,7 @@ impl<'scope, T: State> Stream<'scope, T> {
             events,
             progress,
             closings: vec![closings],
-            branches: 1,
+            branches: vec![Sequence::Log],
             letters,
         }
     }

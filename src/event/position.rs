@@ -52,6 +52,11 @@ impl Position {
             ..self
         }
     }
+
+    /// Which of the branches that unions put together it came by.
+    pub(crate) fn branch_number(self) -> usize {
+        usize::try_from(self.index >> (64 - BRANCH_BITS)).expect("16 bits")
+    }
 }
 
 /// An event: a value and its place in the log.
@@ -109,6 +114,10 @@ mod tests {
     fn the_first_input_of_a_union_comes_first() {
         let (first, second) = (AT.child(65_535).expect("fits"), AT.branch(1));
         assert!(first < second && second < second.branch(1));
+        assert_eq!(
+            (first.branch_number(), second.branch(1).branch_number()),
+            (0, 2)
+        );
         assert!(second.branch(1).child(0).expect("fits") > second.child(9).expect("fits"));
     }
 }

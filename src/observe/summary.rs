@@ -1,6 +1,7 @@
 //! The balanced summary of a run.
 
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Metrics;
 use crate::event::DeadReason;
@@ -50,18 +51,22 @@ impl Summary {
         };
         let entered = metrics.sum(|worker| &worker.entered);
         let duplicates = metrics.sum(|worker| &worker.duplicates);
-        let held = metrics.gauge(|worker| &worker.held);
+        let held = metrics.workers().iter().map(|worker| &worker.held);
+        let held: i64 = held.map(|held| held.load(Relaxed)).sum();
+        // Whatever was counted wrongly shows: what is below nothing counts as nothing, and then the
+        // sum of all is more than was read.
+        let used = i128::from(entered) - i128::from(duplicates) - i128::from(held);
         let late_idle = metrics.sum(|worker| &worker.idle);
         let (lateness_p99, lateness_max) = metrics.lateness(0.99);
         Self {
             read: metrics.sum(|worker| &worker.read),
-            used: entered.saturating_sub(duplicates + held),
+            used: u64::try_from(used).unwrap_or(0),
             duplicates,
             late: metrics.sum(|worker| &worker.late) + late_idle,
             late_idle,
             dead: dead_where(false),
             dead_after_entry: dead_where(true),
-            held,
+            held: u64::try_from(held).unwrap_or(0),
             results: metrics.sum(|worker| &worker.results),
             lateness_p99,
             lateness_max,
@@ -156,6 +161,26 @@ mod tests {
             ..summary
         };
         assert!(broken.to_string().contains("DOES NOT BALANCE"));
+    }
+
+    #[test]
+    fn what_is_counted_twice_or_let_go_twice_does_not_balance() {
+        let of = |entered, duplicates, held| {
+            let metrics = Metrics::new(2);
+            let (one, other) = (metrics.worker(0), metrics.worker(1));
+            one.read.store(entered, Relaxed);
+            one.entered.store(entered, Relaxed);
+            other.duplicates.store(duplicates, Relaxed);
+            other.held.store(held, Relaxed);
+            Summary::of(&metrics)
+        };
+        let right = of(10, 3, 2);
+        assert!(right.balances() && right.used == 5, "{right}");
+        assert!(of(10, 8, 2).balances());
+        for (duplicates, held) in [(11, 0), (8, 3), (0, 11), (3, -1), (0, -1), (10, -1)] {
+            let wrong = of(10, duplicates, held);
+            assert!(!wrong.balances(), "{wrong}");
+        }
     }
 
     #[test]

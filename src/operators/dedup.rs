@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::observe::Metrics;
 use crate::state::saved::Saved;
 use crate::state::{Routed, Size, State, Table, TimeQueue, stable_hash, worker_of};
-use crate::stream::{EventStream, LettersAt, short_name};
+use crate::stream::{EventStream, LettersAt, Sequence, short_name};
 use crate::time::{Closing, EventTime, Progress, millis};
 
 /// What an event can be known by.
@@ -76,6 +76,7 @@ impl<T: State> EventStream<'_, T> {
             humantime::format_duration(retention)
         ));
         self.close_at(Closing::Next);
+        self.branches.fill(Sequence::Position);
         let shape = shape::<I, T>("dedup", retention);
         let route: Rc<dyn Fn(&T) -> u64> = Rc::new(route);
         let logic = Dedup {

@@ -9,7 +9,7 @@ use super::{ByEpoch, by_epoch};
 use crate::event::Event;
 use crate::state::saved::Saved;
 use crate::state::{Routed, Size, State, TimeQueue, stable_hash, worker_of};
-use crate::stream::{KeyedStream, short_name};
+use crate::stream::{KeyedStream, Sequence, short_name};
 use crate::time::{Closing, Progress};
 
 impl<K: State + std::hash::Hash + Eq, T: State> KeyedStream<'_, K, T> {
@@ -40,6 +40,7 @@ impl<K: State + std::hash::Hash + Eq, T: State> KeyedStream<'_, K, T> {
         let cx = Rc::clone(&stream.cx);
         cx.step("order");
         stream.close_at(Closing::Next);
+        stream.branches.fill(Sequence::Position);
         let workers = cx.workers;
         let route = Rc::clone(&key);
         let pact = Exchange::new(move |event: &Event<T>| {

@@ -12,8 +12,10 @@ impl<T: State> EventStream<'_, T> {
     /// The events of both streams.
     ///
     /// # Time and state
-    /// The watermark is the smaller of both. Nothing is kept. Ties between events of one record
-    /// that come by both ways go to `self`.
+    /// The watermark is the smaller of both. Nothing is kept. Each stream keeps its order; how the
+    /// two are interleaved is not promised:
+    /// [`KeyedStream::order`](crate::KeyedStream::order) behind it makes one order of both. Ties
+    /// between events of one record that come by both ways go to `self`.
     ///
     /// # Example
     /// ```
@@ -29,12 +31,13 @@ impl<T: State> EventStream<'_, T> {
     /// ```
     pub fn union(self, other: Self) -> Self {
         let cx = Rc::clone(&self.cx);
-        let Some(branches) = self.branches.checked_add(other.branches) else {
+        let all = self.branches.len() + other.branches.len();
+        let (Ok(before), Ok(_)) = (u16::try_from(self.branches.len()), u16::try_from(all)) else {
             cx.refuse("union: more than 65,535 branches meet");
             return self;
         };
-        let before = self.branches;
         let other = other.at_branch(before);
+        let branches = [self.branches, other.branches].concat();
         cx.step("union");
         let closings = self.closings.into_iter().chain(other.closings).collect();
         let events = self.events.concat(other.events);

@@ -30,6 +30,19 @@
 //!     .sink("counts", |s| s.json());
 //! # }
 //! ```
+//! With all of it, each in its place, it compiles:
+//! ```
+//! # use anabranch::prelude::*;
+//! # fn describe(flow: &Flow<'_>) {
+//! flow.source::<(i64, i64)>("events").json()
+//!     .event_time(|event| event.0, Watermarks::lag(Duration::ZERO))
+//!     .key_by(|event| event.1)
+//!     .window(Tumbling::of(Duration::from_secs(1)))
+//!     .aggregate(|a| a.count())
+//!     .emit_final()
+//!     .sink("counts", |s| s.json());
+//! # }
+//! ```
 
 mod context;
 mod control;
@@ -61,6 +74,16 @@ pub struct Flow<'scope> {
 /// Where operators tell the door of a source when they can take no more.
 pub(crate) type Closings = Rc<RefCell<Vec<Closing>>>;
 
+/// In what order events leave, whatever the number of workers and the cut of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequence {
+    /// Those of each partition in the order of the log; partitions among each other in none.
+    Log,
+    /// All that an operator gives for a key in the order of positions: time first. It has waited
+    /// for the horizon.
+    Position,
+}
+
 /// Events in time: values with positions, and the watermark beside them.
 ///
 /// Clone it to feed several paths.
@@ -71,8 +94,8 @@ pub struct EventStream<'scope, T> {
     pub(crate) progress: StreamVec<'scope, Epoch, Progress>,
     /// The doors that feed it without a stateful operator between.
     pub(crate) closings: Vec<Closings>,
-    /// How many branches of unions lead here; each has its own range of position indexes.
-    pub(crate) branches: u16,
+    /// One for each branch of unions that leads here; each has its own range of position indexes.
+    pub(crate) branches: Vec<Sequence>,
     /// Letters of late events and of what is refused, as long as they can be taken apart.
     pub(crate) letters: LettersAt,
 }
@@ -84,7 +107,7 @@ impl<T: Clone + 'static> Clone for EventStream<'_, T> {
             events: self.events.clone(),
             progress: self.progress.clone(),
             closings: self.closings.clone(),
-            branches: self.branches,
+            branches: self.branches.clone(),
             letters: self.letters,
         }
     }

@@ -50,8 +50,9 @@ pub(super) fn variants(workers_max: usize, seeds: u64) -> Vec<Variant> {
     variants
 }
 
-/// Runs `job` in one way. Everything exchanged is sent through the codec on the way, and so is what
-/// has changed of the state, after each epoch.
+/// Runs `job` in one way. Every event is sent through the codec behind its source, in front of
+/// operators with state, and in front of its sink; and so is what has changed of the state, after
+/// each epoch.
 pub(super) fn run_variant(job: &Job, settings: Settings, variant: Variant) -> Result<Summary> {
     let Variant { workers, cut, seed } = variant;
     let mut settings = settings.workers(workers);

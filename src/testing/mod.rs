@@ -9,3 +9,6 @@ mod run;
 pub use drive::{Drive, drive};
 pub use laws::assert_laws;
 pub use run::{Answer, JobTest, run};
+
+#[cfg(test)]
+mod tests;

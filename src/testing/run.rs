@@ -146,7 +146,31 @@ impl JobTest {
         }
     }
 
+    /// Runs the job in every way, and hands `check` the records that sink `port` gets, in the order
+    /// of writing: in sinks of records keys have an order, whoever wrote them.
+    #[cfg(test)]
+    pub(crate) fn check_records(
+        self,
+        port: &str,
+        mut check: impl FnMut(&str, Vec<crate::connectors::WrittenRecord>),
+    ) {
+        for variant in variants(self.workers_max, self.seeds) {
+            let (sinks, _) = self.run_once(variant, Style::Records);
+            check(&format!("{variant:?}"), sink(&sinks, port).records());
+        }
+    }
+
     fn answer_of(&self, variant: Variant, ports: &[&str]) -> Answer {
+        let (sinks, summary) = self.run_once(variant, Style::Lines);
+        let lines = ports.iter().map(|port| sink(&sinks, port).lines());
+        Answer {
+            lines: lines.collect(),
+            summary,
+        }
+    }
+
+    /// Runs the job in one way; gives its sinks, and what became of the records.
+    fn run_once(&self, variant: Variant, style: Style) -> (Vec<(String, MemorySink)>, Summary) {
         let declared = self.job.declared(&self.settings);
         let declared = declared.unwrap_or_else(|error| panic!("{error}"));
         let mut settings = self.settings.clone();
@@ -155,24 +179,23 @@ impl JobTest {
         }
         let mut sinks = Vec::new();
         for port in declared.sinks() {
-            let sink = MemorySink::new(Style::Lines);
+            let sink = MemorySink::new(style);
             settings = settings.bind_sink(port, sink.clone());
-            sinks.push((port, sink));
+            sinks.push((port.to_owned(), sink));
         }
         let summary = run_variant(&self.job, settings, variant);
         let mut summary = summary.unwrap_or_else(|error| panic!("{variant:?}: {error}"));
         assert!(summary.balances(), "{variant:?}: {summary}");
         summary.state_bytes = 0; // depends on workers, and says nothing of the answer
-        let lines = ports.iter().map(|port| {
-            let sink = sinks.iter().find(|(name, _)| name == port);
-            let (_, sink) = sink.unwrap_or_else(|| panic!("the job has no sink `{port}`"));
-            sink.lines()
-        });
-        Answer {
-            lines: lines.collect(),
-            summary,
-        }
+        (sinks, summary)
     }
+}
+
+/// What sink port `port` was bound to.
+fn sink<'a>(sinks: &'a [(String, MemorySink)], port: &str) -> &'a MemorySink {
+    let sink = sinks.iter().find(|(name, _)| name == port);
+    let (_, sink) = sink.unwrap_or_else(|| panic!("the job has no sink `{port}`"));
+    sink
 }
 
 fn differ(

@@ -277,6 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn of_several_operators_the_one_that_closes_first_decides() {
+        let mut clock = PartitionClock::starting_at(EventTime::NEVER);
+        clock.saw(at(25)); // watermark 20
+        let late = Verdict::Late {
+            reason: LateReason::Late,
+            watermark: at(20),
+        };
+        let window = |millis| Closing::WindowEnd(Tumbling::of(Duration::from_millis(millis)));
+        let verdict = |closings: &[Closing]| clock.judge_at(at(19), closings, RULES);
+        assert_eq!(verdict(&[window(30)]), Verdict::Enters);
+        assert_eq!(verdict(&[window(30), Closing::Next]), late);
+        assert_eq!(verdict(&[Closing::Next, window(30)]), late);
+        assert_eq!(verdict(&[window(30), window(10)]), late);
+        assert_eq!(verdict(&[window(30), window(15)]), Verdict::Enters);
+    }
+
+    #[test]
     fn the_floor_is_asked_before_the_watermark() {
         let mut clock = PartitionClock::starting_at(at(20));
         clock.saw(at(100));

@@ -21,7 +21,7 @@ use super::letters::split;
 use super::watermark::settled;
 use crate::event::Event;
 use crate::state::{State, stable_hash, worker_of};
-use crate::stream::{EventStream, KeyedStream, LettersAt, short_name};
+use crate::stream::{EventStream, KeyedStream, LettersAt, Sequence, short_name};
 use crate::time::{Closing, EventTime};
 use keyed::Keyed;
 
@@ -155,6 +155,7 @@ impl<'scope, K: State + Hash + Eq, T: State> KeyedStream<'scope, K, T> {
             None => format!("process {name}: state unbounded, but for what the operator forgets"),
         });
         stream.close_at(Closing::Next);
+        stream.branches.fill(Sequence::Position);
         let (route, workers) = (Rc::clone(&key), cx.workers);
         let pact = Exchange::new(move |event: &Event<T>| {
             worker_of(stable_hash(&route(&event.value)), workers)
@@ -171,7 +172,7 @@ impl<'scope, K: State + Hash + Eq, T: State> KeyedStream<'scope, K, T> {
             events,
             progress: settled(stream.progress),
             closings: Vec::new(),
-            branches: 1,
+            branches: stream.branches, // what comes of an event keeps its branch
             letters,
         }
     }

@@ -18,7 +18,7 @@ use crate::operators::{Process, ProcessContext};
 use crate::state::checkpoints::Continued;
 use crate::state::saved::Parcel;
 use crate::state::{Checkpoints, Note};
-use crate::stream::{Context, EventStream, LettersAt, Pressure, Shared};
+use crate::stream::{Context, EventStream, LettersAt, Pressure, Sequence, Shared};
 use crate::time::{Epoch, EventTime, Progress, Tumbling};
 
 /// A value of every shape that state has.
@@ -274,7 +274,7 @@ fn build(worker: &mut Worker, checkpoints: &Arc<Checkpoints>) -> Fed {
             events,
             progress,
             closings: Vec::new(),
-            branches: 1,
+            branches: vec![Sequence::Log],
             letters: LettersAt::default(),
         };
         let results = Results::default();

@@ -383,3 +383,43 @@ where
         acc.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::assert_laws;
+
+    /// Of all that come with the engine. `kind` is what `count_by` tells apart.
+    fn assert_all<V: Number + Extreme + std::fmt::Debug>(values: &[V], kind: fn(&V) -> u64) {
+        let a = Aggregates::<V>::new();
+        assert_laws(&a.count(), values);
+        assert_laws(&a.sum(V::clone), values);
+        assert_laws(&a.avg(V::clone), values);
+        assert_laws(&a.min(V::clone), values);
+        assert_laws(&a.max(V::clone), values);
+        assert_laws(&a.first(V::clone), values);
+        assert_laws(&a.last(V::clone), values);
+        assert_laws(&a.count_by(kind), values);
+    }
+
+    #[test]
+    fn every_aggregate_keeps_the_laws_on_integers() {
+        let (min, max) = (i64::MIN, i64::MAX);
+        let values = [3, -8, max, max, min, 0, 3, 3, 1, -1];
+        assert_all(&values, |n| n.unsigned_abs() % 2);
+    }
+
+    #[test]
+    fn every_aggregate_keeps_the_laws_on_floats() {
+        // Sums that depend on the order where they are rounded on the way.
+        let sizes = [1e100, 1.0, -1e100, 0.1, 1e-300];
+        let zeros = [-0.0, 0.0, -0.0, f64::MIN_POSITIVE, -5e-324];
+        // Two kinds of NaN, and what adds up to one.
+        let other_nan = f64::from_bits(f64::NAN.to_bits() | 1 << 63 | 1);
+        let ends = [f64::NAN, other_nan, f64::INFINITY, f64::MAX, f64::MAX];
+        let infinities = [f64::INFINITY, f64::NEG_INFINITY, f64::MIN, 0.0, -0.0];
+        for values in [sizes, zeros, ends, infinities] {
+            assert_all(&values, |n| n.to_bits());
+        }
+    }
+}

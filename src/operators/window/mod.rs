@@ -30,7 +30,7 @@ pub use number::{Extreme, Number};
 use super::by_epoch;
 use super::watermark::settled;
 use crate::state::{State, stable_hash, worker_of};
-use crate::stream::{EventStream, KeyedStream, LettersAt, WindowedStream, short_name};
+use crate::stream::{EventStream, KeyedStream, LettersAt, Sequence, WindowedStream, short_name};
 use crate::time::{Closing, Tumbling, Window};
 use fold::FoldWindows;
 use project::{Share, project};
@@ -194,7 +194,7 @@ impl<'scope, K: State + Hash + Eq, T: State, A: Aggregate<T>> Aggregated<'scope,
             events,
             progress: settled(stream.progress),
             closings: Vec::new(),
-            branches: 1,
+            branches: vec![Sequence::Position],
             letters: LettersAt::default(),
         }
     }
