@@ -1,11 +1,11 @@
 //! Anabranch: stream processing on timely dataflow.
 #![doc = include_str!("../docs/crate.md")]
 #![cfg_attr(
-    not(feature = "cli"),
+    not(all(feature = "cli", feature = "kafka")),
     allow(
         dead_code,
         unused_imports,
-        reason = "only the command line reports and describes"
+        reason = "only the command line reports and describes, and much is asked by Kafka alone"
     )
 )]
 

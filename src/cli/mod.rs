@@ -238,8 +238,10 @@ fn install_panic_hook() {
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
             say(&trace.to_string());
         }
-        let operator = crate::stream::Running::get();
-        let what = format!("operator `{operator}` panicked; a restart recovers");
+        let what = format!(
+            "{} panicked; a restart recovers",
+            crate::stream::Running::name()
+        );
         console::fail(&what, 134);
         std::process::abort();
     }));

@@ -350,7 +350,7 @@ mod tests {
             let shared = shared(Arc::clone(&checkpoints), 4_000);
             let (port, waker) = ((0, "results"), Waker::new(|| {}));
             let encode = |_: u64, _: &mut Batch| Ok(());
-            let order: Order<u64> = |records| records.sort_unstable();
+            let order: Order<u64> = Box::new(|records| records.sort_unstable());
             let mut writer =
                 EpochWriter::new(Rc::clone(&shared), port, waker, Some(order), true, encode);
             let [declared, behind] = [3, 4].map(Epoch::new);

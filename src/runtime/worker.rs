@@ -338,7 +338,7 @@ fn first_open(probe: &ProbeHandle<Epoch>) -> Option<Epoch> {
 
 /// The error of a panic in the operator that runs on this thread.
 pub(super) fn operator_panicked(panic: &(dyn Any + Send)) -> Error {
-    panicked(&format!("operator `{}`", Running::get()), panic)
+    panicked(&Running::name(), panic)
 }
 
 /// The error of a panic in `what`.

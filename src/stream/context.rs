@@ -63,9 +63,14 @@ impl Running {
         let _ = RUNNING.try_with(|running| running.replace(Some(Rc::clone(operator))));
     }
 
-    pub(crate) fn get() -> Rc<str> {
+    /// The operator that this thread runs, as the subject of a sentence; another part of the
+    /// engine runs none.
+    pub(crate) fn name() -> String {
         let running = RUNNING.try_with(|running| running.borrow().clone());
-        running.ok().flatten().unwrap_or_else(|| Rc::from("none"))
+        match running.ok().flatten() {
+            Some(operator) => format!("operator `{operator}`"),
+            None => "the engine".to_owned(),
+        }
     }
 }
 
