@@ -3,7 +3,7 @@
 //! Each kind of finding is a promise to the reader: [`Rule::Layers`] that a layer can be understood
 //! without those below it in [`LAYERS`]; [`Rule::Size`] that a file is one idea and a function one
 //! thought; [`Rule::Leftover`] that nothing was left for later; [`Rule::Name`] that a module is
-//! called what it is; [`Rule::Unsafe`] that there is one file to audit; [`Rule::Codec`] that one
+//! called what it is; [`Rule::Unsafe`] which files to audit; [`Rule::Codec`] that one
 //! file knows the bytes of state; [`Rule::Dataflow`] that a job reads at one glance.
 //!
 //! The rules are functions of a path and a text, so that the tests can plant a violation of each.
@@ -350,10 +350,8 @@ fn names(file: &File<'_>) -> Vec<Finding> {
 
 fn unsafe_code(file: &File<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (at, _) in words(&file.code)
-        .into_iter()
-        .filter(|(_, word)| *word == "unsafe")
-    {
+    let found_words = words(&file.code).into_iter();
+    for (at, _) in found_words.filter(|(_, word)| *word == "unsafe") {
         let line = line_of(&file.code, at);
         let after = file.code[at + "unsafe".len()..].trim_start();
         let mut within = UNSAFE_FILES.iter().map(|file| file.trim_end_matches(".rs"));
