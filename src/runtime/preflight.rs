@@ -50,7 +50,7 @@ pub(crate) fn check(plan: &Plan) -> Vec<Finding> {
 /// What somebody found who has looked meanwhile.
 fn joined<T>(look: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     let looked = look.join();
-    looked.unwrap_or_else(|panic| Err(panicked("check", &*panic)))
+    looked.unwrap_or_else(|panic| Err(panicked("a check", &*panic)))
 }
 
 /// A folder that is not empty may be that of the run which this one continues.

@@ -239,5 +239,5 @@ fn a_check_that_panics_says_why() {
     let riddle = || -> Result { panic!("a riddle") };
     let found = thread::scope(|scope| joined(scope.spawn(riddle)));
     let said = found.unwrap_err().to_string();
-    assert_eq!(said, "operator `check` panicked: a riddle");
+    assert_eq!(said, "a check panicked: a riddle");
 }
