@@ -404,8 +404,8 @@ fn state_of_another_job_is_refused_and_whose_it_is_goes_on() {
     let number = shown(place.path(), "state")["checkpoint"].clone();
     let no_progress = format!(
         "state directory `state` has checkpoint {number} of job `{}`, and kafka:{}.progress has no \
-         progress: it is another cluster, or the topic was deleted; to start afresh empty the \
-         directory",
+         progress: it is another cluster, or the topic was deleted, or the job ran at-least-once; \
+         to start afresh empty the directory",
         place.id, third.id
     );
     assert_refused(&astray(&third, &place, &["--bounded"]), &no_progress);

@@ -20,6 +20,8 @@ impl Folder {
     fn make() -> Result<Self> {
         let path = env::temp_dir().join(format!("anabranch-demo-{}", std::process::id()));
         let about = || format!("folder `{}`", path.display());
+        // One of a process that had this number and was killed.
+        let _ = fs::remove_dir_all(&path);
         let made = fs::create_dir_all(&path);
         made.map_err(|cause| Error::operating(about()).because(cause))?;
         Ok(Self(path))

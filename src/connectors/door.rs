@@ -334,7 +334,8 @@ impl<T> Door<T> {
             let ends = self.tuning.ends;
             state.history.push(state.epoch, &state.partitions, ends);
             // Before it lets go of the epoch: whoever looks at a later one knows of it.
-            checkpoints.cut(state.epoch, state.records == 0 && news.is_none());
+            let empty = state.records == 0 && news.is_none();
+            checkpoints.cut(state.epoch, empty, || self.pace.target());
         }
         let next = state.epoch.next();
         let last = room.map_or(next, |room| Epoch::new(room).max(next));

@@ -23,6 +23,8 @@ pub(super) struct DoorState<T> {
     /// When idle and joining partitions were looked at.
     pub(super) looked: Instant,
     pub(super) last_post: Option<Instant>,
+    /// When a door that waits for room looks around next.
+    pub(super) next_look: Option<Instant>,
     pub(super) announced: Option<Mark>,
     pub(super) pieces: Pieces<T>,
     pub(super) tally: Tally,
@@ -55,6 +57,7 @@ impl<T> DoorState<T> {
             last_cut: now(),
             looked: now(),
             last_post: None,
+            next_look: None,
             announced: None,
             pieces: Pieces::default(),
             tally: Tally::default(),

@@ -9,7 +9,7 @@ use super::sink_port::{SinkFormat, SinkPort};
 use super::writer::write_letters;
 use crate::event::{Event, Letter, Position};
 use crate::state::State;
-use crate::stream::{EventStream, LetterStream, LettersAt, Sequence};
+use crate::stream::{EventStream, LetterStream, LettersAt};
 use crate::time::EventTime;
 
 impl<'scope, T: State> EventStream<'scope, T> {
@@ -81,6 +81,7 @@ impl<'scope, T: State> EventStream<'scope, T> {
             Some(letters) => take(LetterStream {
                 cx: Rc::clone(&self.cx),
                 letters,
+                sequence: self.sequence(),
             }),
             None => self.cx.refuse(format!(
                 "{what}: the letters of this stream are not at hand here"
@@ -92,19 +93,17 @@ impl<'scope, T: State> EventStream<'scope, T> {
 impl LetterStream<'_> {
     /// Keeps the letters for which `keep` holds; the others are gone.
     pub fn filter(self, mut keep: impl FnMut(&Letter) -> bool + 'static) -> Self {
-        let Self { cx, letters } = self;
-        let letters = letters.filter(move |letter| keep(letter));
-        Self { cx, letters }
+        let letters = self.letters.filter(move |letter| keep(letter));
+        Self { letters, ..self }
     }
 
     /// Shows each letter to `look` and passes it on.
     pub fn inspect(self, mut look: impl FnMut(&Letter) + 'static) -> Self {
-        let Self { cx, letters } = self;
-        let letters = letters.map(move |letter| {
+        let letters = self.letters.map(move |letter| {
             look(&letter);
             letter
         });
-        Self { cx, letters }
+        Self { letters, ..self }
     }
 
     /// Writes the letters to the sink port `name`, in the form of those of `late` and `dead`.
@@ -120,7 +119,7 @@ impl LetterStream<'_> {
         mut value: impl FnMut(Letter) -> T + 'static,
         format: impl FnOnce(SinkPort<T>) -> SinkFormat<T>,
     ) {
-        let Self { cx, letters } = self;
+        let Self { cx, letters, .. } = self;
         let events = letters.map(move |letter| Event {
             at: place(&letter),
             value: value(letter),
@@ -129,7 +128,7 @@ impl LetterStream<'_> {
             events,
             progress: timely::dataflow::operators::generic::operator::empty(cx.scope),
             closings: Vec::new(),
-            branches: vec![Sequence::Log],
+            branches: vec![self.sequence],
             letters: LettersAt::default(),
             cx,
         }

@@ -278,6 +278,8 @@ impl<I: Ids, T: State> ByEpoch for Dedup<I, T> {
     type In = Event<T>;
     type Out = Event<T>;
 
+    const KEEPS: bool = true;
+
     fn apply(&mut self, records: &mut Vec<Event<T>>, _: &mut Vec<Event<T>>) {
         self.count.held().fetch_add(signed(records.len()), Relaxed);
         records.drain(..).for_each(|event| self.held.push(event));

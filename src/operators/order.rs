@@ -69,6 +69,8 @@ impl<T: State> ByEpoch for Order<T> {
     type In = Event<T>;
     type Out = Event<T>;
 
+    const KEEPS: bool = true;
+
     fn apply(&mut self, records: &mut Vec<Event<T>>, _: &mut Vec<Event<T>>) {
         records.drain(..).for_each(|event| self.held.push(event));
     }

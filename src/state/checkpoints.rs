@@ -1,9 +1,9 @@
 //! Checkpoints while a job runs: what workers and the thread that commits tell each other.
 //!
-//! A door that ends an epoch *declares* it a checkpoint before it lets go of the epoch. Whoever may
-//! look at a later epoch can therefore see the declaration, and freezes what it has in between: so
-//! all of them cut at the same place, though none waits for another. See
-//! `docs/decisions/0008-checkpoints.md`.
+//! A door that ends an epoch *declares* it a checkpoint before it lets go of the epoch, if no other
+//! door has let go of a later one. Whoever may look at a later epoch can therefore see the
+//! declaration, and freezes what it has in between: so all of them cut at the same place, though
+//! none waits for another. See `docs/decisions/0008-checkpoints.md`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -187,8 +187,11 @@ impl Checkpoints {
         self.wanted.load(SeqCst)
     }
 
-    /// A door ends `epoch`, which it still holds. If a checkpoint is due, this is it.
-    pub(crate) fn cut(&self, epoch: Epoch, empty: bool) {
+    /// A door ends `epoch`, which it still holds. If a checkpoint is due, this is it, unless another
+    /// door is ahead: what comes of that one's source may have been applied, and written, beyond
+    /// `epoch` already. `target` is the epoch that all are to reach; whoever lets go of one has
+    /// raised it before, so this one is the foremost where it is the next.
+    pub(crate) fn cut(&self, epoch: Epoch, empty: bool, target: impl Fn() -> Epoch) {
         if !empty {
             self.filled.fetch_max(epoch.number() + 1, SeqCst);
             self.cuts.fetch_add(1, SeqCst);
@@ -200,8 +203,8 @@ impl Checkpoints {
             .declaring
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if !self.wanted.load(SeqCst) {
-            return; // another door was first
+        if !self.wanted.load(SeqCst) || target() > epoch.next() {
+            return; // another door was first, or is ahead and will be
         }
         let full = self.wants_full.load(SeqCst);
         self.full.store(full, SeqCst);

@@ -100,6 +100,18 @@ pub struct EventStream<'scope, T> {
     pub(crate) letters: LettersAt,
 }
 
+impl<T> EventStream<'_, T> {
+    /// What holds of all its branches.
+    pub(crate) fn sequence(&self) -> Sequence {
+        let waited = |branch: &Sequence| *branch == Sequence::Position;
+        if self.branches.iter().all(waited) {
+            Sequence::Position
+        } else {
+            Sequence::Log
+        }
+    }
+}
+
 impl<T: Clone + 'static> Clone for EventStream<'_, T> {
     fn clone(&self) -> Self {
         Self {
@@ -153,6 +165,8 @@ pub struct Stream<'scope, T> {
 pub struct LetterStream<'scope> {
     pub(crate) cx: Rc<Context<'scope>>,
     pub(crate) letters: StreamVec<'scope, Epoch, Letter>,
+    /// That of the step which refused: its letters leave with its results.
+    pub(crate) sequence: Sequence,
 }
 
 impl fmt::Debug for LetterStream<'_> {

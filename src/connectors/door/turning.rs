@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Door, POST_EVERY, Work};
 use crate::connectors::Found;
 use crate::connectors::pick::{Doing, Partition, mark};
+use crate::observe::now;
 use crate::state::{Checkpoints, Stand};
 use crate::time::EventTime;
 use crate::time::watermark::Mark;
@@ -125,6 +126,18 @@ impl<T> Door<T> {
         Work::Stop
     }
 
+    /// It is woken when an epoch is complete; until then whoever looks is to see how it stands. One
+    /// look is due at a time, for none that was asked for can be taken back.
+    fn wait_for_room(&mut self) -> Work {
+        self.tell();
+        let clock = now();
+        if self.state.next_look.is_some_and(|at| at > clock) {
+            return Work::Wait(None);
+        }
+        self.state.next_look = Some(clock + POST_EVERY);
+        Work::Wait(Some(POST_EVERY))
+    }
+
     /// What is to be done before anything is read.
     pub(super) fn instead_of_reading(&mut self, room: Option<u64>) -> Option<Work> {
         let stopping = self.control.is_stopping();
@@ -132,9 +145,7 @@ impl<T> Door<T> {
             return Some(self.stop());
         }
         if room.is_some_and(|room| self.state.epoch.number() >= room) {
-            // Woken when an epoch is complete; until then whoever looks is to see how it stands.
-            self.tell();
-            return Some(Work::Wait(Some(POST_EVERY)));
+            return Some(self.wait_for_room());
         }
         if self.is_cut_wanted() {
             self.pace.raise(self.id, self.state.epoch.next());

@@ -40,6 +40,8 @@ const DOUBTFUL: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(1_500);
 /// How long one call of the client waits; then it is looked whether the run is over.
 const SLICE: Duration = Duration::from_secs(1);
+/// How long what was committed is asked for although the run is over.
+const ASKED: Duration = Duration::from_secs(5);
 /// How long after a commit was answered its record can be read at the latest, and how often that is
 /// looked at.
 const SEEN: Duration = Duration::from_secs(5);
@@ -254,6 +256,7 @@ impl Commit for Transaction {
     fn last(&self) -> Result<Option<Vec<u8>>> {
         // Asked beside: a question may wait for brokers longer than a run that is over.
         let (tell, told) = mpsc::channel();
+        let began = now();
         let (topic, options) = (self.topic.clone(), Arc::clone(&self.options));
         aside("kafka-progress", move || {
             // Nobody listens when the run is over.
@@ -262,6 +265,8 @@ impl Commit for Transaction {
         loop {
             match told.recv_timeout(SLICE) {
                 Ok(last) => return last,
+                // Who has ended asks, too, whether another one has taken over.
+                Err(RecvTimeoutError::Timeout) if began.elapsed() < ASKED => {}
                 Err(RecvTimeoutError::Timeout) => self.check_over()?,
                 Err(RecvTimeoutError::Disconnected) => {
                     let what = format!("topic `{}` cannot be read: nobody reads it", self.topic);

@@ -222,6 +222,8 @@ impl<P: Process> ByEpoch for Keyed<P> {
     type In = Event<P::In>;
     type Out = Out<P>;
 
+    const KEEPS: bool = true;
+
     fn apply(&mut self, records: &mut Vec<Event<P::In>>, _: &mut Vec<Out<P>>) {
         self.taken += records.len();
         records.drain(..).for_each(|event| self.held.push(event));

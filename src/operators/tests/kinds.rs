@@ -335,7 +335,7 @@ fn feed(
         items.flush();
         if saves.is_some() {
             checkpoints.want(part.full);
-            checkpoints.cut(epoch, false);
+            checkpoints.cut(epoch, false, || epoch.next());
         }
         items.advance_to(epoch.next());
         progress.advance_to(epoch.next());
