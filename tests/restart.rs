@@ -4,9 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may fail")]
 
-#[path = "restart/sources.rs"]
-mod sources;
-
 use std::time::Duration;
 
 use anabranch::connectors::{MemorySink, MemorySource, NullSink, Style};

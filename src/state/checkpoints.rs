@@ -345,3 +345,26 @@ impl Checkpoints {
         !self.partitions.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Planted once and seen to fail: whoever ends an epoch declares it.
+    #[test]
+    fn a_door_that_others_have_passed_declares_nothing() {
+        let (notes, told) = std::sync::mpsc::channel();
+        let checkpoints = Checkpoints::new(notes, true, Continued::default());
+        let [behind, ahead] = [3, 7].map(Epoch::new);
+        checkpoints.want(false);
+        checkpoints.cut(behind, false, || ahead.next());
+        assert!(checkpoints.is_wanted());
+        assert!(told.try_recv().is_err());
+        checkpoints.cut(ahead, false, || ahead.next());
+        assert_eq!(checkpoints.declared(Epoch::FIRST), Some((ahead, false)));
+        assert!(matches!(told.try_recv(), Ok(Note::Declared { epoch, .. }) if epoch == ahead));
+        // What lies behind is read as far as it was when the foremost declared.
+        checkpoints.cut(behind.next(), false, || ahead.next());
+        assert!(told.try_recv().is_err());
+    }
+}
