@@ -1,10 +1,11 @@
 //! What has to hold whenever something became visible.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::DIR;
 use super::oracle::{Cut, Outputs, closes, expected};
-use super::story::{LAST, Story};
+use super::story::{LAST, SOURCES, Story};
 use crate::runtime::progress_record::{ProgressRecord, SourceRecord};
 use crate::state::lossy::LossyDisk;
 use crate::state::manifest::LogPart;
@@ -37,7 +38,7 @@ impl Checks {
             return same(visible, Outputs::new());
         };
         let record = ProgressRecord::read(bytes, "progress").map_err(|why| why.to_string())?;
-        let cut = cut(story, source(&record)?);
+        let cut = cut(story, &record)?;
         if self.last.as_ref() != Some(&record) {
             follows(self.last.as_ref(), &record)?;
             let logs = is_there(&record, disk)?;
@@ -55,7 +56,7 @@ impl Checks {
     /// How far the job has come, in words.
     pub(super) fn reached(&self, story: &Story) -> String {
         let record = self.last.as_ref();
-        let cut = record.and_then(|record| Some(cut(story, source(record).ok()?)));
+        let cut = record.and_then(|record| cut(story, record).ok());
         format!("{cut:?}")
     }
 
@@ -64,40 +65,44 @@ impl Checks {
         let Some(record) = &self.last else {
             return false;
         };
-        let Ok(source) = source(record) else {
+        let Ok(cut) = cut(story, record) else {
             return false;
         };
         let all = (story.log.iter()).map(|records| records.len() as u64);
-        let read = cut(story, source).next.into_iter().eq(all);
+        let read = cut.next.into_iter().eq(all);
         let horizon = LAST - story.lag - story.allowed;
         read && if story.bounded {
             record.finished
         } else {
-            record.horizon == Some(horizon)
+            cut.horizons.iter().all(|reached| *reached == horizon)
         }
     }
 }
 
-fn source(record: &ProgressRecord) -> Result<&SourceRecord, String> {
-    record.sources.first().ok_or_else(|| "no source".to_owned())
-}
-
-fn cut(story: &Story, source: &SourceRecord) -> Cut {
-    let partitions = 0..u32::try_from(story.log.len()).expect("few");
-    let of = |number| {
-        source
-            .partitions
-            .iter()
-            .find(|state| state.partition == number)
-    };
+fn cut(story: &Story, record: &ProgressRecord) -> Result<Cut, String> {
+    let ports = record.sources.iter().map(|source| source.port.as_str());
+    let sources = story.sources();
+    must(ports.eq(SOURCES.into_iter().take(sources.len())), || {
+        format!("other sources than the job has: {record:?}")
+    })?;
+    let partitions = record
+        .sources
+        .iter()
+        .zip(sources)
+        .flat_map(|(source, all)| {
+            let of = |nth| source.partitions.iter().find(|it| it.partition == nth);
+            (0u32..).take(all.len()).map(of)
+        });
     let (next, left) = partitions
-        .map(|number| of(number).map_or((0, Vec::new()), |it| (it.next, it.left.clone())))
+        .map(|state| state.map_or((0, Vec::new()), |it| (it.next, it.left.clone())))
         .unzip();
-    Cut {
+    let horizons = record.sources.iter();
+    let horizons = horizons.map(|source| source.horizon.unwrap_or(i64::MIN));
+    Ok(Cut {
         next,
         left,
-        horizon: source.horizon.unwrap_or(i64::MIN),
-    }
+        horizons: horizons.collect(),
+    })
 }
 
 /// Progress only goes forward.
@@ -108,17 +113,22 @@ fn follows(before: Option<&ProgressRecord>, now: &ProgressRecord) -> Checked {
     let forward = before.lineage == now.lineage
         && before.checkpoint + 1 == now.checkpoint
         && before.generation <= now.generation
-        && before.watermark <= now.watermark
-        && before.horizon <= now.horizon
-        && !before.finished;
-    let place = |record: &ProgressRecord, number| {
-        let mut states = source(record).into_iter().flat_map(|it| &it.partitions);
-        states.find(|it| it.partition == number).map(|it| it.next)
-    };
-    let back = |number: &u32| place(before, *number) > place(now, *number);
-    must(forward && !(0..8).any(|number| back(&number)), || {
+        && !before.finished
+        && before.sources.len() == now.sources.len();
+    let mut sources = before.sources.iter().zip(&now.sources);
+    must(forward && !sources.any(goes_back), || {
         format!("progress goes from {before:?} to {now:?}")
     })
+}
+
+fn goes_back((before, now): (&SourceRecord, &SourceRecord)) -> bool {
+    let place = |record: &SourceRecord, number| {
+        let mut states = record.partitions.iter();
+        states.find(|it| it.partition == number).map(|it| it.next)
+    };
+    before.watermark > now.watermark
+        || before.horizon > now.horizon
+        || (0..8).any(|number| place(before, number) > place(now, number))
 }
 
 /// What `record` names is on the disk, whatever happens to that. Returns the logs.
@@ -144,11 +154,37 @@ fn is_there(record: &ProgressRecord, disk: &LossyDisk) -> Result<Vec<LogPart>, S
 
 /// What is known of event time agrees with how far the log was read.
 fn agrees(story: &Story, record: &ProgressRecord, cut: &Cut) -> Checked {
-    let ends = [Some(i64::MAX), None].contains(&record.watermark);
-    let due = record.watermark.map(|watermark| watermark - story.allowed);
-    must(ends || record.horizon == due, || {
-        format!("watermark and horizon do not agree: {record:?}")
+    let sources = &record.sources;
+    let least = (
+        sources.iter().map(|source| source.watermark).min(),
+        sources.iter().map(|source| source.horizon).min(),
+    );
+    must(
+        least == (Some(record.watermark), Some(record.horizon)),
+        || format!("not the smallest over all sources: {record:?}"),
+    )?;
+    for (nth, (source, partitions)) in sources.iter().zip(story.sources()).enumerate() {
+        agrees_in(story, source, partitions, cut, cut.horizons[nth])?;
+    }
+    Ok(())
+}
+
+fn agrees_in(
+    story: &Story,
+    source: &SourceRecord,
+    partitions: Range<usize>,
+    cut: &Cut,
+    horizon: i64,
+) -> Checked {
+    let ends = [Some(i64::MAX), None].contains(&source.watermark);
+    let due = source.watermark.map(|watermark| watermark - story.allowed);
+    must(ends || source.horizon == due, || {
+        format!("watermark and horizon do not agree: {source:?}")
     })?;
+    let (logs, next) = (
+        &story.log[partitions.clone()],
+        &cut.next[partitions.clone()],
+    );
     let largest = |(log, next): (&Vec<Option<super::story::Item>>, &u64)| {
         let read = &log[..usize::try_from(*next).expect("a small log")];
         read.iter()
@@ -156,18 +192,16 @@ fn agrees(story: &Story, record: &ProgressRecord, cut: &Cut) -> Checked {
             .map(|item| item.time - story.lag)
             .max()
     };
-    let smallest = story.log.iter().zip(&cut.next).map(largest).min().flatten();
+    let smallest = logs.iter().zip(next).map(largest).min().flatten();
     let exact = story.idle.is_none() && !story.joins && !story.bounded;
-    must(!exact || record.watermark == smallest, || {
-        format!("the watermark should be {smallest:?}: {record:?}")
+    must(!exact || source.watermark == smallest, || {
+        format!("the watermark should be {smallest:?}: {source:?}")
     })?;
-    for (log, left) in story.log.iter().zip(&cut.left) {
+    for (log, left) in logs.iter().zip(&cut.left[partitions]) {
         let offsets = left.iter().flat_map(|(first, end)| *first..*end);
         for offset in offsets {
             let item = &log[usize::try_from(offset).expect("a small log")];
-            let closed = item
-                .as_ref()
-                .is_some_and(|it| closes(story, it) <= cut.horizon);
+            let closed = item.as_ref().is_some_and(|it| closes(story, it) <= horizon);
             must(closed && !exact, || format!("{item:?} left as idle"))?;
         }
     }

@@ -17,7 +17,7 @@ use super::commit::Producer;
 use super::disk::SimDisk;
 use super::life::Life;
 use super::ports::{SimSink, SimSource};
-use super::story::Fate;
+use super::story::{Fate, SOURCES};
 use super::world::World;
 use super::{DIR, Flaw};
 use crate::connectors::{Commit, DeadLimit, Pace};
@@ -119,13 +119,6 @@ impl Instance {
 
     fn settings(&self, world: &World, bounded: bool) -> Settings {
         let story = &world.story;
-        let source = SimSource {
-            log: Arc::clone(&world.log),
-            broker: Arc::clone(&world.broker),
-            dice: world.dice.clone(),
-            bounded,
-            cut: Mutex::default(),
-        };
         let mut settings = Settings::new()
             .workers(self.workers)
             .state_dir(DIR)
@@ -133,8 +126,19 @@ impl Instance {
             .idle_timeout(story.idle)
             .max_ahead(None)
             .max_dead(DeadLimit::Off)
-            .memory(1 << 30)
-            .bind_source("items", source);
+            .memory(1 << 30);
+        for (port, partitions) in SOURCES.into_iter().zip(story.sources()) {
+            let source = SimSource {
+                port,
+                partitions,
+                log: Arc::clone(&world.log),
+                broker: Arc::clone(&world.broker),
+                dice: world.dice.clone(),
+                bounded,
+                cut: Mutex::default(),
+            };
+            settings = settings.bind_source(port, source);
+        }
         for topic in story.topics() {
             let producer = Arc::clone(&self.producer);
             settings = settings.bind_sink(topic, SimSink { topic, producer });

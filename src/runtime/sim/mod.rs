@@ -9,7 +9,8 @@
 //! Whatever an instance does to the outside is an *effect* ([`life`]). At each of them it may be
 //! killed, lose its disk, or be stopped for as long as others take to take over; and everybody else
 //! may do something before it happens: workers go on while a checkpoint is being committed.
-//! [`story`] draws log, job and faults from the seed, [`world`] who is next.
+//! [`story`] draws log, job and faults from the seed, [`world`] who is next. In every third seed
+//! two sources share the log, and what comes of one waits for no door of the other.
 //!
 //! After each commit [`checks`] holds what is visible against [`oracle`], which shares no code with
 //! the engine. Each check was seen to fail: [`Flaw`].

@@ -2,6 +2,7 @@
 //! any of the engine.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::story::{Item, Shape, Story};
 
@@ -12,7 +13,8 @@ pub(super) struct Cut {
     pub(super) next: Vec<u64>,
     /// Of each partition, records that left as late with reason `idle`.
     pub(super) left: Vec<Vec<(u64, u64)>>,
-    pub(super) horizon: i64,
+    /// Of each source.
+    pub(super) horizons: Vec<i64>,
 }
 
 /// By topic and key: values in their order, or sorted where there is no key.
@@ -25,11 +27,34 @@ pub(super) fn expected(story: &Story, cut: &Cut) -> Outputs {
         let values: &mut Vec<String> = outputs.entry((topic, key)).or_default();
         values.push(value);
     };
+    for (source, partitions) in story.sources().into_iter().enumerate() {
+        let items = entered(story, cut, partitions, &mut put);
+        results(
+            story,
+            &items,
+            cut.horizons[source],
+            story.ports(source),
+            &mut put,
+        );
+    }
+    for topic in ["late", "dead"] {
+        outputs.entry((topic, 0)).or_default().sort();
+    }
+    outputs
+}
+
+/// What of a source entered, in its order; what did not is put.
+fn entered<'a>(
+    story: &'a Story,
+    cut: &Cut,
+    partitions: Range<usize>,
+    put: &mut impl FnMut(&'static str, u32, String),
+) -> Vec<&'a Item> {
     let mut items = Vec::new();
-    for (partition, log) in story.log.iter().enumerate() {
+    for partition in partitions {
         let mut largest = None;
         let read = usize::try_from(cut.next[partition]).expect("a small log");
-        for (offset, record) in (0u64..).zip(&log[..read]) {
+        for (offset, record) in (0u64..).zip(&story.log[partition][..read]) {
             let Some(item) = record else {
                 put("dead", 0, "?".to_owned());
                 continue;
@@ -45,14 +70,24 @@ pub(super) fn expected(story: &Story, cut: &Cut) -> Outputs {
         }
     }
     items.sort_by_key(|(place, _)| *place);
-    let items: Vec<&Item> = items.into_iter().map(|(_, item)| item).collect();
+    items.into_iter().map(|(_, item)| item).collect()
+}
+
+/// What comes of the `items` of a source up to its `horizon`.
+fn results(
+    story: &Story,
+    items: &[&Item],
+    horizon: i64,
+    [first_port, windows_port]: [&'static str; 2],
+    put: &mut impl FnMut(&'static str, u32, String),
+) {
     let items = match story.shape {
-        Shape::Dedup => without_repeats(&items, story.retention),
-        Shape::Windows | Shape::Order | Shape::Both => items,
+        Shape::Dedup => without_repeats(items, story.retention),
+        Shape::Windows | Shape::Order | Shape::Both => items.to_vec(),
     };
     if story.shape != Shape::Windows {
-        let released = items.iter().filter(|item| item.time < cut.horizon);
-        released.for_each(|item| put("first", item.key, text(item)));
+        let released = items.iter().filter(|item| item.time < horizon);
+        released.for_each(|item| put(first_port, item.key, text(item)));
     }
     let mut windows = BTreeMap::new();
     for item in &items {
@@ -64,18 +99,11 @@ pub(super) fn expected(story: &Story, cut: &Cut) -> Outputs {
     }
     let fired = windows
         .iter()
-        .filter(|((start, _), _)| start + story.size <= cut.horizon);
+        .filter(|((start, _), _)| start + story.size <= horizon);
     for ((start, key), (count, sum, first)) in fired {
-        put(
-            "windows",
-            *key,
-            format!("[{key},{start},{count},{sum},{first}]"),
-        );
+        let row = format!("[{key},{start},{count},{sum},{first}]");
+        put(windows_port, *key, row);
     }
-    for topic in ["late", "dead"] {
-        outputs.entry((topic, 0)).or_default().sort();
-    }
-    outputs
 }
 
 fn is_late(story: &Story, item: &Item, largest: Option<i64>) -> bool {

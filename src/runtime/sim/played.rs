@@ -5,6 +5,7 @@ use super::story::Story;
 /// How often things happened, to know that they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
+    pub(super) second_sources: u64,
     pub(super) starts: u64,
     pub(super) kills: u64,
     pub(super) power_losses: u64,

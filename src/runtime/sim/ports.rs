@@ -1,6 +1,7 @@
 //! The ports of the job: a log that can be read as far as it is shown, and topics that are written
 //! in the transactions of the instance.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::broker::{Broker, Output};
@@ -13,8 +14,11 @@ use crate::connectors::{
 use crate::error::Result;
 use crate::event::{Origin, Record};
 
-/// The log.
+/// A part of the log.
 pub(super) struct SimSource {
+    pub(super) port: &'static str,
+    /// Its partitions, as they are numbered in the log; it calls the first of them 0.
+    pub(super) partitions: Range<usize>,
     pub(super) log: Arc<Vec<Vec<String>>>,
     pub(super) broker: Arc<Broker>,
     pub(super) dice: Dice,
@@ -25,7 +29,7 @@ pub(super) struct SimSource {
 
 impl Source for SimSource {
     fn describe(&self) -> String {
-        "items".to_owned()
+        self.port.to_owned()
     }
 
     fn bounded(&self) -> bool {
@@ -43,10 +47,11 @@ impl Source for SimSource {
 
     fn cut(&self) -> Result<Option<SourceCut>> {
         let mut partitions = guard(&self.cut).clone();
-        for (partition, shown) in (0u32..).zip(self.broker.shown()) {
+        let shown = self.broker.shown();
+        for (partition, nth) in (0u32..).zip(self.partitions.clone()) {
             let known = partitions.iter().any(|cut| cut.partition == partition);
-            if shown.is_some() && !known {
-                let end = self.log[partition as usize].len() as u64;
+            if shown[nth].is_some() && !known {
+                let end = self.log[nth].len() as u64;
                 partitions.push(PartitionCut {
                     partition,
                     next: 0,
@@ -54,7 +59,7 @@ impl Source for SimSource {
                 });
             }
         }
-        let identity = "log".to_owned();
+        let identity = format!("log of {}", self.port);
         Ok(Some(SourceCut {
             identity,
             partitions,
@@ -64,26 +69,32 @@ impl Source for SimSource {
     fn open(&self, share: Share) -> Result<Box<dyn Reader>> {
         let cut = guard(&self.cut).clone();
         let of = |partition: u32| cut.iter().find(|cut| cut.partition == partition);
-        let count = u32::try_from(self.log.len()).expect("few partitions");
-        let place = |partition| {
-            let end = self.log[partition as usize].len() as u64;
+        let place = |(partition, nth): (u32, usize)| {
+            let end = self.log[nth].len() as u64;
             let next = of(partition).map_or(0, |cut| cut.next);
             let end = of(partition).and_then(|cut| cut.end).unwrap_or(end);
             (next, end)
         };
+        let places: Vec<_> = (0..).zip(self.partitions.clone()).map(place).collect();
+        let count = u32::try_from(places.len()).expect("few partitions");
         let owned = (0..count).filter(|partition| share.owns(*partition));
         Ok(Box::new(SimReader {
+            port: self.port,
+            first: self.partitions.start,
             log: Arc::clone(&self.log),
             broker: Arc::clone(&self.broker),
             dice: self.dice.clone(),
             bounded: self.bounded,
             unknown: owned.collect(),
-            places: (0..count).map(place).collect(),
+            places,
         }))
     }
 }
 
 struct SimReader {
+    port: &'static str,
+    /// The number of its first partition in the log.
+    first: usize,
     log: Arc<Vec<Vec<String>>>,
     broker: Arc<Broker>,
     dice: Dice,
@@ -100,11 +111,11 @@ impl Reader for SimReader {
             return Ok(Vec::new());
         }
         let shown = self.broker.shown();
-        let is_there = |partition: &mut u32| shown[*partition as usize].is_some();
+        let is_there = |partition: &mut u32| shown[self.first + *partition as usize].is_some();
         let found = self.unknown.extract_if(.., is_there);
         let found = found.map(|partition| Found {
             partition,
-            origin: Origin::Memory(Arc::from("items"), partition),
+            origin: Origin::Memory(Arc::from(self.port), partition),
         });
         Ok(found.collect())
     }
@@ -115,8 +126,8 @@ impl Reader for SimReader {
         max: usize,
         records: &mut Vec<Record<'a>>,
     ) -> Result<Fetched> {
-        let nth = partition as usize;
-        let (next, end) = &mut self.places[nth];
+        let nth = self.first + partition as usize;
+        let (next, end) = &mut self.places[partition as usize];
         let shown = self.broker.shown()[nth].unwrap_or(0).min(*end);
         let some = (max as u64).min(self.dice.between(1, 9));
         let upto = shown.min(*next + some).max(*next);

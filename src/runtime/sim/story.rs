@@ -1,5 +1,7 @@
 //! What a seed tells: a log, a job, and what befalls the instances that run it.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use super::dice::Dice;
 use crate::connectors::Cut;
 use crate::runtime::Describe;
 use crate::state::lossy::Fault;
-use crate::stream::Flow;
+use crate::stream::{EventStream, Flow};
 use crate::time::{Tumbling, Watermarks};
 
 /// An event.
@@ -34,6 +36,21 @@ pub(super) enum Shape {
     /// Order and windows beside it.
     Both,
 }
+
+/// A second source, with operators of its own: the doors of one are not behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Second {
+    /// It has the partitions from here on.
+    from: usize,
+    /// Its results go to sinks of their own, and not by a union to those of the first.
+    apart: bool,
+}
+
+/// Keys of the second source begin here: between its results and those of the first is no order.
+const KEYS: u32 = 100;
+
+/// The source ports of the job.
+pub(super) const SOURCES: [&str; 2] = ["items", "others"];
 
 /// What befalls an instance: at its effect of a number.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +105,7 @@ pub(super) struct Story {
     pub(super) log: Vec<Vec<Option<Item>>>,
     /// The last partition is not there at first.
     pub(super) joins: bool,
+    pub(super) second: Option<Second>,
     /// Of the first instances; all others live.
     pub(super) fates: Vec<Fate>,
 }
@@ -102,7 +120,7 @@ impl Story {
         let bounded = dice.one_in(4);
         let log = log(&dice);
         let some = dice.between(1, 6);
-        Self {
+        let story = Self {
             seed,
             shape: shapes[dice.index(4)],
             lag: signed(dice.between(0, 30)),
@@ -117,15 +135,55 @@ impl Story {
             joins: !bounded && log.len() > 1 && dice.one_in(4),
             log,
             fates: (0..some).map(|_| fate(&dice)).collect(),
+            second: None,
+        };
+        // Last, so that without it a seed tells what it told before there were two.
+        story.perhaps_split(&dice)
+    }
+
+    /// Gives the last partitions to a second source.
+    fn perhaps_split(mut self, dice: &Dice) -> Self {
+        // No source begins without a partition.
+        let ends = self.log.len() - usize::from(self.joins);
+        if ends < 2 || !dice.one_in(2) {
+            return self;
+        }
+        let from = 1 + dice.index(ends - 1);
+        let others = self.log[from..].iter_mut().flatten().flatten();
+        others.for_each(|item| item.key += KEYS);
+        let apart = dice.one_in(2);
+        self.second = Some(Second { from, apart });
+        self
+    }
+
+    /// The partitions of each source, as they are numbered in the log.
+    pub(super) fn sources(&self) -> Vec<Range<usize>> {
+        let all = self.log.len();
+        let from = self.second.map_or(all, |it| it.from);
+        let sources = [0..from, from..all].into_iter();
+        sources.filter(|it| !it.is_empty()).collect()
+    }
+
+    /// The sink ports of released events and of windows, for a source.
+    pub(super) fn ports(&self, source: usize) -> [&'static str; 2] {
+        if source == 1 && self.second.is_some_and(|it| it.apart) {
+            ["other_first", "other_windows"]
+        } else {
+            ["first", "windows"]
         }
     }
 
     /// The sink ports of the job.
-    pub(super) fn topics(&self) -> &'static [&'static str] {
-        match self.shape {
-            Shape::Windows => &["windows", "late", "dead"],
-            Shape::Dedup | Shape::Order | Shape::Both => &["first", "windows", "late", "dead"],
-        }
+    pub(super) fn topics(&self) -> BTreeSet<&'static str> {
+        let sources = 0..self.sources().len();
+        let ports = sources.flat_map(|source| {
+            let [first, windows] = self.ports(source);
+            (self.shape != Shape::Windows)
+                .then_some(first)
+                .into_iter()
+                .chain([windows])
+        });
+        ports.chain(["late", "dead"]).collect()
     }
 
     /// The records of a partition, as they lie in the log.
@@ -142,33 +200,87 @@ impl Story {
 
     /// The job.
     pub(super) fn describe(&self) -> Arc<Describe> {
-        let (shape, size) = (self.shape, self.size);
         let rules = Watermarks::lag(span(self.lag)).allowed_lateness(span(self.allowed));
-        let retention = span(self.retention);
+        let work = Work {
+            shape: self.shape,
+            size: span(self.size),
+            retention: span(self.retention),
+            rules,
+        };
+        let others = (self.second).map(|second| (second.apart, self.ports(1)));
         Arc::new(move |flow: &Flow<'_>| {
-            let items = flow.source::<Item>("items").json();
-            let items = items.event_time(|item| item.time, rules);
-            let items = match shape {
-                Shape::Dedup => items.dedup(|item| item.id, retention),
-                Shape::Order => items.key_by(|item| item.key).order().events(),
-                Shape::Windows | Shape::Both => items,
-            };
-            if shape != Shape::Windows {
-                let first = items.clone().key_by(|item| item.key).order().events();
-                first.sink("first", |s| s.json().key(|item| item.key));
+            let results = work.results(flow, SOURCES[0]);
+            match others.map(|(apart, ports)| (apart, ports, work.results(flow, SOURCES[1]))) {
+                None => results.sink(["first", "windows"]),
+                Some((false, ports, others)) => results.union(others).sink(ports),
+                Some((true, ports, others)) => {
+                    results.sink(["first", "windows"]);
+                    others.sink(ports);
+                }
             }
-            items
-                .key_by(|item| item.key)
-                .window(Tumbling::of(span(size)))
-                .aggregate(|a| (a.count(), a.sum(|item| item.time), a.first(|item| item.n)))
-                .emit_final()
-                .map(|w| {
-                    let (count, sum, first) = w.value;
-                    (w.key, w.window.start.millis(), count, sum, first)
-                })
-                .sink("windows", |s| s.json().key(|w| w.0));
             Ok(())
         })
+    }
+}
+
+/// What the job does with the events of a source.
+#[derive(Clone, Copy)]
+struct Work {
+    shape: Shape,
+    size: Duration,
+    retention: Duration,
+    rules: Watermarks,
+}
+
+/// What comes of a source: released events, if there are any, and windows.
+struct Results<'scope> {
+    first: Option<EventStream<'scope, Item>>,
+    windows: EventStream<'scope, Row>,
+}
+
+/// Key, start, count, sum and first of a window.
+type Row = (u32, i64, u64, i128, u64);
+
+impl Work {
+    fn results<'scope>(&self, flow: &Flow<'scope>, source: &str) -> Results<'scope> {
+        let retention = self.retention;
+        let items = flow.source::<Item>(source).json();
+        let items = items.event_time(|item| item.time, self.rules);
+        let items = match self.shape {
+            Shape::Dedup => items.dedup(|item| item.id, retention),
+            Shape::Order => items.key_by(|item| item.key).order().events(),
+            Shape::Windows | Shape::Both => items,
+        };
+        let released = (self.shape != Shape::Windows).then(|| items.clone());
+        let windows = items
+            .key_by(|item| item.key)
+            .window(Tumbling::of(self.size))
+            .aggregate(|a| (a.count(), a.sum(|item| item.time), a.first(|item| item.n)))
+            .emit_final();
+        Results {
+            first: released.map(|items| items.key_by(|item| item.key).order().events()),
+            windows: windows.map(|w| {
+                let (count, sum, first) = w.value;
+                (w.key, w.window.start.millis(), count, sum, first)
+            }),
+        }
+    }
+}
+
+impl Results<'_> {
+    fn union(self, others: Self) -> Self {
+        let first = self.first.zip(others.first);
+        Self {
+            first: first.map(|(first, others)| first.union(others)),
+            windows: self.windows.union(others.windows),
+        }
+    }
+
+    fn sink(self, [first, windows]: [&str; 2]) {
+        if let Some(items) = self.first {
+            items.sink(first, |s| s.json().key(|item| item.key));
+        }
+        self.windows.sink(windows, |s| s.json().key(|w| w.0));
     }
 }
 

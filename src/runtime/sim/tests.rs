@@ -78,6 +78,7 @@ impl std::fmt::Debug for Brief<'_> {
             .field("size, retention", &(story.size, story.retention))
             .field("bounded, joins", &(story.bounded, story.joins))
             .field("idle, cut", &(story.idle, story.cut))
+            .field("second source", &story.second)
             .field("fates", &story.fates)
             .finish()
     }
@@ -96,6 +97,7 @@ fn every_seed_gives_what_the_oracle_says() {
     }
     let sum = |of: fn(&Counts) -> u64| counts.iter().map(of).sum::<u64>();
     let sums = [
+        ("second sources", sum(|it| it.second_sources)),
         ("starts", sum(|it| it.starts)),
         ("commits", sum(|it| it.commits)),
         ("full saves", sum(|it| it.full_saves)),

@@ -79,6 +79,7 @@ pub(super) fn play(seed: u64, flaw: Option<Flaw>, trace: &Trace) -> Played {
     let mut counts = world.counts.into_inner();
     let checks = world.checks.into_inner();
     (counts.commits, counts.full_saves) = (checks.commits, checks.full_saves);
+    counts.second_sources = u64::from(world.story.second.is_some());
     Played {
         story: world.story,
         hash: trace.hash(),
