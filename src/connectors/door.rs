@@ -324,6 +324,9 @@ impl<T> Door<T> {
         let news = (self.state.announced != Some(mark)).then_some(mark);
         self.state.announced = Some(mark);
         let state = &mut self.state;
+        let next = state.epoch.next();
+        let last = room.map_or(next, |room| Epoch::new(room).max(next));
+        let to = self.pace.target().clamp(next, last);
         let passed: Vec<_> = (state.partitions.iter().filter(|partition| partition.uncut))
             .map(|partition| (partition.number, partition.next))
             .collect();
@@ -335,11 +338,9 @@ impl<T> Door<T> {
             state.history.push(state.epoch, &state.partitions, ends);
             // Before it lets go of the epoch: whoever looks at a later one knows of it.
             let empty = state.records == 0 && news.is_none();
-            checkpoints.cut(state.epoch, empty, || self.pace.target());
+            checkpoints.cut(state.epoch, to, empty);
         }
-        let next = state.epoch.next();
-        let last = room.map_or(next, |room| Epoch::new(room).max(next));
-        state.epoch = self.pace.target().clamp(next, last);
+        state.epoch = to;
         (state.records, state.bytes) = (0, 0);
         state.records_max = records_max(self.tuning.cut, &mut state.random);
         state.last_cut = now();

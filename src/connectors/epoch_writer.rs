@@ -326,7 +326,7 @@ mod tests {
             let high = || [false, true].map(|behind| shared.pressure.is_high(behind));
             let [declared, behind] = [3, 4].map(Epoch::new);
             checkpoints.want(false);
-            checkpoints.cut(declared, false, || declared.next());
+            checkpoints.cut(declared, declared.next(), false);
             for epoch in [declared, behind] {
                 let stash = writer.stash(epoch, || capability.delayed(&epoch));
                 stash.push_back(vec![0; 1_000]);
@@ -355,7 +355,7 @@ mod tests {
                 EpochWriter::new(Rc::clone(&shared), port, waker, Some(order), true, encode);
             let [declared, behind] = [3, 4].map(Epoch::new);
             checkpoints.want(false);
-            checkpoints.cut(declared, false, || declared.next());
+            checkpoints.cut(declared, declared.next(), false);
             let stash = writer.stash(behind, || capability.delayed(&behind));
             stash.push_back(vec![0; 1_000]);
             // It cannot be put in order before all of it is there.

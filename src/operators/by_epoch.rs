@@ -417,7 +417,7 @@ mod tests {
         let mut give = |_: &mut Vec<()>| {};
         let mut turns = || [declared, behind].map(|epoch| epochs.complete(epoch, &mut give));
         checkpoints.want(false);
-        checkpoints.cut(declared, false, || declared.next());
+        checkpoints.cut(declared, declared.next(), false);
         assert_eq!(turns(), [Turn::Done, Turn::Done]);
         shared.pressure.change([0, 0], [0, 101]);
         // The commit waits for the first of them.

@@ -20,7 +20,8 @@ impl<'scope, T: State> EventStream<'scope, T> {
     /// The timestamp is the [`Epoch`]; what leaves in an epoch must follow from what came until
     /// then. Event times may not go back: an event that leaves must not lie before the watermark
     /// of its epoch. Epochs are cut anew in each run, so an answer that depends on which epoch an
-    /// event came in is not the log's. State in there is not the engine's to keep.
+    /// event came in is not the log's. State in there is not the engine's to keep. Where events are
+    /// held back in there, `order` has to stand behind for a sink to have those of a key in order.
     ///
     /// # Example
     /// ```

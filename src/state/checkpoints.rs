@@ -1,9 +1,9 @@
 //! Checkpoints while a job runs: what workers and the thread that commits tell each other.
 //!
-//! A door that ends an epoch *declares* it a checkpoint before it lets go of the epoch, if no other
-//! door has let go of a later one. Whoever may look at a later epoch can therefore see the
-//! declaration, and freezes what it has in between: so all of them cut at the same place, though
-//! none waits for another. See `docs/decisions/0008-checkpoints.md`.
+//! The first door that ends an epoch *declares* it a checkpoint before it lets go of the epoch.
+//! Whoever may look at a later epoch can therefore see the declaration, and freezes what it has in
+//! between: so all of them cut at the same place, though none waits for another. See
+//! `docs/decisions/0008-checkpoints.md`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -87,8 +87,8 @@ pub(crate) struct Checkpoints {
     /// The next door that ends an epoch is to declare it.
     wanted: AtomicBool,
     wants_full: AtomicBool,
-    /// Held by the door that declares.
-    declaring: Mutex<()>,
+    /// The latest epoch that a door has open. Held by a door that ends one.
+    reached: Mutex<Epoch>,
     /// Epochs that were not empty, of all doors.
     cuts: AtomicU64,
     /// One more than the last of them.
@@ -141,7 +141,7 @@ impl Checkpoints {
             full: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             wants_full: AtomicBool::new(false),
-            declaring: Mutex::default(),
+            reached: Mutex::new(Epoch::FIRST),
             cuts: AtomicU64::new(0),
             filled: AtomicU64::new(0),
             ended: AtomicUsize::new(0),
@@ -187,24 +187,19 @@ impl Checkpoints {
         self.wanted.load(SeqCst)
     }
 
-    /// A door ends `epoch`, which it still holds. If a checkpoint is due, this is it, unless another
-    /// door is ahead: what comes of that one's source may have been applied, and written, beyond
-    /// `epoch` already. `target` is the epoch that all are to reach; whoever lets go of one has
-    /// raised it before, so this one is the foremost where it is the next.
-    pub(crate) fn cut(&self, epoch: Epoch, empty: bool, target: impl Fn() -> Epoch) {
+    /// A door ends `epoch`, which it still holds, and goes on to `to`. If a checkpoint is due, this
+    /// is it, unless another door has let go of it before: what comes of that one's source may have
+    /// been applied, and written, beyond it already.
+    pub(crate) fn cut(&self, epoch: Epoch, to: Epoch, empty: bool) {
         if !empty {
             self.filled.fetch_max(epoch.number() + 1, SeqCst);
             self.cuts.fetch_add(1, SeqCst);
         }
-        if !self.wanted.load(SeqCst) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = *reached <= epoch;
+        *reached = to.max(*reached);
+        if !is_first || !self.wanted.load(SeqCst) {
             return;
-        }
-        let _one = self
-            .declaring
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !self.wanted.load(SeqCst) || target() > epoch.next() {
-            return; // another door was first, or is ahead and will be
         }
         let full = self.wants_full.load(SeqCst);
         self.full.store(full, SeqCst);
@@ -355,16 +350,23 @@ mod tests {
     fn a_door_that_others_have_passed_declares_nothing() {
         let (notes, told) = std::sync::mpsc::channel();
         let checkpoints = Checkpoints::new(notes, true, Continued::default());
-        let [behind, ahead] = [3, 7].map(Epoch::new);
+        let [one, two, three, seven] = [1, 2, 3, 7].map(Epoch::new);
+        // One lets go of it before a checkpoint is due: parts of the next may be applied.
+        checkpoints.cut(one, two, false);
         checkpoints.want(false);
-        checkpoints.cut(behind, false, || ahead.next());
+        checkpoints.cut(one, two, false);
+        checkpoints.cut(Epoch::FIRST, two, false);
         assert!(checkpoints.is_wanted());
         assert!(told.try_recv().is_err());
-        checkpoints.cut(ahead, false, || ahead.next());
-        assert_eq!(checkpoints.declared(Epoch::FIRST), Some((ahead, false)));
-        assert!(matches!(told.try_recv(), Ok(Note::Declared { epoch, .. }) if epoch == ahead));
-        // What lies behind is read as far as it was when the foremost declared.
-        checkpoints.cut(behind.next(), false, || ahead.next());
-        assert!(told.try_recv().is_err());
+        // It goes far ahead, where others wait for room.
+        checkpoints.cut(two, seven, false);
+        assert_eq!(checkpoints.declared(Epoch::FIRST), Some((two, false)));
+        assert!(matches!(told.try_recv(), Ok(Note::Declared { epoch, .. }) if epoch == two));
+        checkpoints.commit();
+        checkpoints.want(true);
+        checkpoints.cut(three, seven, false);
+        assert!(checkpoints.is_wanted());
+        checkpoints.cut(seven, seven.next(), false);
+        assert_eq!(checkpoints.declared(three), Some((seven, true)));
     }
 }

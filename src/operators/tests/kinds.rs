@@ -335,7 +335,7 @@ fn feed(
         items.flush();
         if saves.is_some() {
             checkpoints.want(part.full);
-            checkpoints.cut(epoch, false, || epoch.next());
+            checkpoints.cut(epoch, epoch.next(), false);
         }
         items.advance_to(epoch.next());
         progress.advance_to(epoch.next());
