@@ -216,7 +216,7 @@ impl Checkpoints {
         // Last, or for a moment it would look as if nothing were on its way.
         self.wanted.store(false, SeqCst);
         self.tell(Note::Declared { epoch, full });
-        self.wake_doors(); // one that is further on already has to say where it stood
+        self.wake_doors(); // those that have nothing to read follow at once
     }
 
     /// Epochs with something in them, so far.
@@ -224,7 +224,7 @@ impl Checkpoints {
         self.cuts.load(SeqCst)
     }
 
-    /// Whether nothing lies behind `epoch`: the door that declared it may have been behind others.
+    /// Whether nothing lies behind `epoch`.
     pub(crate) fn covers(&self, epoch: Epoch) -> bool {
         self.filled.load(SeqCst) <= epoch.number() + 1
     }
