@@ -306,7 +306,7 @@ impl Checkpointer {
             self.manifest.full_millis = u64::try_from(took.as_millis()).ok();
         }
         if !covered {
-            // What lies behind it was counted when it was asked for: another one is due.
+            // Something was read behind it, which it was to be the last for: another one is due.
             (self.state.last, self.state.cuts) = (false, u64::MAX);
         }
         self.checkpoints.commit();
