@@ -26,6 +26,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 /// Nothing here takes longer.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// How long an answer of a broker is waited for.
+const ANSWER: Duration = Duration::from_secs(2);
 /// How long nothing is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -68,18 +70,24 @@ pub(crate) fn header(message: &Message, name: &str) -> Option<String> {
 }
 
 /// Waits until each partition of a new topic can be asked for: a broker of Kafka hears of it only
-/// after the controller has answered.
+/// after the controller has answered. A client that asked for a partition too early may believe for
+/// long that there is none, so its leader is asked for first, and each question is a short one.
 pub(crate) fn wait_until_known(
     client: &Client<DefaultClientContext>,
     topic: &str,
     partitions: i32,
 ) {
     let deadline = now() + DEADLINE;
-    for partition in 0..partitions {
-        while let Err(error) = client.fetch_watermarks(topic, partition, DEADLINE) {
-            assert!(now() < deadline, "{topic}[{partition}]: {error}");
-            std::thread::sleep(PAUSE);
-        }
+    let has_leaders = || {
+        let metadata = client.fetch_metadata(Some(topic), ANSWER).ok()?;
+        let known = metadata.topics().first()?.partitions();
+        let leads = known.len() >= partitions as usize && known.iter().all(|p| p.leader() >= 0);
+        leads.then_some(())
+    };
+    let answers = |partition| client.fetch_watermarks(topic, partition, ANSWER).ok();
+    while has_leaders().is_none() || (0..partitions).any(|nth| answers(nth).is_none()) {
+        assert!(now() < deadline, "{topic} is not known");
+        std::thread::sleep(PAUSE);
     }
 }
 
