@@ -81,7 +81,7 @@ pub(crate) fn wait_until_known(
     let has_leaders = || {
         let metadata = client.fetch_metadata(Some(topic), ANSWER).ok()?;
         let known = metadata.topics().first()?.partitions();
-        let leads = known.len() >= partitions as usize && known.iter().all(|p| p.leader() >= 0);
+        let leads = known.len() as i32 >= partitions && known.iter().all(|p| p.leader() >= 0);
         leads.then_some(())
     };
     let answers = |partition| client.fetch_watermarks(topic, partition, ANSWER).ok();
